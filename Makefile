@@ -1,0 +1,100 @@
+# Everything here works in a new clone: each target sets up what it needs, in .venv and widgets/node_modules.
+# PYTHON names the interpreter to build on. PYTEST_ARGS goes to pytest, e.g. make pytest PYTEST_ARGS="tests/core -x".
+
+PYTHON ?= python3
+PYTEST_ARGS ?=
+QUICKSTART := notebooks/01_quickstart.ipynb
+BIN := .venv/bin
+BOOTSTRAP := PYTHON='$(PYTHON)' scripts/bootstrap.sh
+# What runs finds the environment's own `omniq` and `jupyter`, and its Node where the machine has none new enough.
+WITH_VENV := PATH="$(CURDIR)/$(BIN):$$PATH"
+NPM := $(WITH_VENV) npm --prefix widgets run --silent
+step = @printf '\n==> %s\n' '$(1)'
+
+.DEFAULT_GOAL := help
+# The steps share one environment, and their output should be read from top to bottom.
+.NOTPARALLEL:
+.PHONY: help demo lab test lint types layers sync-check widgets-check pytest bench format sync widgets constraints \
+	clean distclean setup setup-lab setup-browser setup-node
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+demo: setup-lab ## run the quickstart notebook, say what it did, and write it to build/ as a notebook and a page
+	@$(WITH_VENV) python scripts/demo.py $(QUICKSTART)
+
+lab: setup-lab ## open the quickstart notebook in JupyterLab
+	@$(WITH_VENV) jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) $(QUICKSTART)
+
+test: setup setup-browser setup-node lint types layers sync-check widgets-check pytest ## every check and every test
+
+lint: setup ## ruff: rules and format
+	$(call step,ruff)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: setup ## mypy, strict
+	$(call step,mypy)
+	@$(BIN)/mypy
+
+layers: setup ## import-linter: dependencies point one way
+	$(call step,import-linter)
+	@$(BIN)/lint-imports --no-logo
+
+sync-check: setup ## the generated synchronous classes match the asynchronous ones
+	$(call step,synchronous classes)
+	@$(BIN)/python scripts/generate_sync.py --check
+
+widgets-check: setup-node ## the front end: types, lint, unit tests, size, and that the committed bundle is its build
+	$(call step,widgets: types)
+	@$(NPM) typecheck
+	$(call step,widgets: lint)
+	@$(NPM) lint
+	$(call step,widgets: tests)
+	@$(NPM) test
+	$(call step,widgets: size)
+	@$(NPM) size
+	$(call step,widgets: bundle)
+	@$(NPM) check-bundle
+
+pytest: setup setup-browser ## every Python test, the notebooks and the browser among them
+	$(call step,pytest)
+	@$(WITH_VENV) pytest $(PYTEST_ARGS)
+
+bench: ## the benchmarks, side by side with peers
+	@$(BOOTSTRAP) bench
+	$(call step,benchmarks)
+	@$(WITH_VENV) pytest -m bench -s --no-header tests/bench $(PYTEST_ARGS)
+
+format: setup setup-node ## put Python and TypeScript into the project's format
+	@$(BIN)/ruff check --fix --exit-zero .
+	@$(BIN)/ruff format .
+	@$(NPM) format
+
+sync: setup ## write the synchronous classes anew from the asynchronous ones
+	@$(BIN)/python scripts/generate_sync.py
+
+widgets: setup-node ## build the front end's bundle
+	@$(NPM) build
+
+constraints: setup ## write constraints.txt anew with today's versions
+	@$(WITH_VENV) scripts/update_constraints.sh
+
+clean: ## remove outputs and caches, but no .omniq: those are people's tasks
+	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find omniq_nb tests scripts notebooks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean ## remove the environment and the front end's packages as well
+	rm -rf .venv widgets/node_modules
+
+setup:
+	@$(BOOTSTRAP) test
+
+setup-lab:
+	@$(BOOTSTRAP) lab
+
+setup-browser: setup
+	@$(BOOTSTRAP) test --browser
+
+setup-node: setup
+	@$(BOOTSTRAP) test --node

@@ -1,0 +1,170 @@
+"""OmniQ: a durable task queue that lives in Jupyter.
+
+What is listed in ``__all__`` is public. Backends, frames and widgets load when they are first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, overload
+
+from ._version import __version__
+from .app import AsyncOmniQ, Stats
+from .config import Config
+from .current import current, set_current
+from .errors import (
+    ConfigError,
+    LeaseLost,
+    OmniQError,
+    OptionError,
+    ResultTimeoutError,
+    Retry,
+    SerializationError,
+    SignatureError,
+    StoreError,
+    TaskCancelled,
+    TaskError,
+    TaskExpired,
+    TaskFailed,
+    TaskNotFoundError,
+    TaskSkipped,
+    TaskStateError,
+    UnknownFunctionError,
+)
+from .handles import GroupHandle, GroupProgress, TaskHandle
+from .models.event import TaskEvent
+from .models.result import TaskResult
+from .models.schedule import Schedule, ScheduleStatus, ScheduleType
+from .models.task import RetryPolicy, Task, TaskStatus
+from .options import TaskOptions
+from .registry import DEFAULT
+from .storage.events import BaseEventStorage
+from .storage.queue import BaseTaskQueue
+from .storage.results import BaseResultStorage
+from .storage.schedules import BaseScheduleStorage
+from .tasks import TaskFunction, register
+from .workers.executors import WorkerType
+from .workers.pool import WorkerPool
+
+if TYPE_CHECKING:
+    import polars
+
+    from .backends.memory import (
+        AsyncMemoryEventStorage,
+        AsyncMemoryQueue,
+        AsyncMemoryResultStorage,
+        AsyncMemoryScheduleStorage,
+    )
+    from .backends.sqlite import (
+        AsyncSQLiteEventStorage,
+        AsyncSQLiteQueue,
+        AsyncSQLiteResultStorage,
+        AsyncSQLiteScheduleStorage,
+    )
+
+__all__ = [
+    "AsyncMemoryEventStorage",
+    "AsyncMemoryQueue",
+    "AsyncMemoryResultStorage",
+    "AsyncMemoryScheduleStorage",
+    "AsyncOmniQ",
+    "AsyncSQLiteEventStorage",
+    "AsyncSQLiteQueue",
+    "AsyncSQLiteResultStorage",
+    "AsyncSQLiteScheduleStorage",
+    "BaseEventStorage",
+    "BaseResultStorage",
+    "BaseScheduleStorage",
+    "BaseTaskQueue",
+    "Config",
+    "ConfigError",
+    "GroupHandle",
+    "GroupProgress",
+    "LeaseLost",
+    "OmniQError",
+    "OptionError",
+    "ResultTimeoutError",
+    "Retry",
+    "RetryPolicy",
+    "Schedule",
+    "ScheduleStatus",
+    "ScheduleType",
+    "SerializationError",
+    "SignatureError",
+    "Stats",
+    "StoreError",
+    "Task",
+    "TaskCancelled",
+    "TaskError",
+    "TaskEvent",
+    "TaskExpired",
+    "TaskFailed",
+    "TaskFunction",
+    "TaskHandle",
+    "TaskNotFoundError",
+    "TaskOptions",
+    "TaskResult",
+    "TaskSkipped",
+    "TaskStateError",
+    "TaskStatus",
+    "UnknownFunctionError",
+    "WorkerPool",
+    "WorkerType",
+    "__version__",
+    "current",
+    "enqueue",
+    "events",
+    "set_current",
+    "task",
+]
+
+_LAZY = {
+    f"Async{name}{part}": f"omniq.backends.{name.lower()}"
+    for name in ("SQLite", "Memory")
+    for part in ("Queue", "ResultStorage", "EventStorage", "ScheduleStorage")
+}
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'omniq' has no attribute {name!r}")
+
+
+@overload
+def task(func: Callable[P, Coroutine[Any, Any, R]], /) -> TaskFunction[P, R]: ...
+@overload
+def task(func: Callable[P, R], /) -> TaskFunction[P, R]: ...
+@overload
+def task(
+    func: None = None, /, *, name: str | None = None, **options: Unpack[TaskOptions]
+) -> Callable[[Callable[P, Any]], TaskFunction[P, Any]]: ...
+def task(func: Callable[..., Any] | None = None, /, *, name: str | None = None, **options: Unpack[TaskOptions]) -> Any:
+    """Make a function a task of whatever app is current when it is enqueued: ``@omniq.task`` needs no app.
+
+    Raises:
+        OptionError: An option is unknown or has a value that it can't have.
+        DuplicateFunctionError: Another function has the name.
+    """
+    if func is not None:
+        return register(DEFAULT, func, name, options, current)
+    return lambda func: register(DEFAULT, func, name, options, current)
+
+
+async def enqueue(
+    func: str | TaskFunction[..., Any],
+    args: Sequence[Any] = (),
+    kwargs: dict[str, Any] | None = None,
+    **options: Unpack[TaskOptions],
+) -> TaskHandle[Any]:
+    """`AsyncOmniQ.enqueue` of the current app."""
+    return await current().enqueue(func, args, kwargs, **options)
+
+
+async def events(**conditions: Any) -> polars.DataFrame:
+    """`AsyncOmniQ.events` of the current app."""
+    return await current().events(**conditions)

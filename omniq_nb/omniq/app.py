@@ -1,0 +1,686 @@
+"""The app: where stores, queue, functions and workers are put together, and what users call."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, Unpack, overload
+
+import msgspec
+
+from . import current as current_app
+from .backends.registry import make_driver
+from .clock import from_datetime, micros, to_datetime
+from .config import Config
+from .core import lifecycle
+from .errors import (
+    ConfigError,
+    DuplicateTaskError,
+    NotOpenError,
+    OmniQError,
+    ResultTimeoutError,
+    TaskCancelled,
+    TaskError,
+    TaskExpired,
+    TaskFailed,
+    TaskNotFoundError,
+    TaskSkipped,
+    TaskStateError,
+)
+from .handles import GroupHandle, GroupProgress, TaskHandle
+from .ids import new_id
+from .masking import mask_url
+from .models.event import TaskEvent
+from .models.record import EventFilter, Record
+from .models.result import TaskResult
+from .models.task import TASK, Task, TaskSpec, TaskStatus
+from .options import Plan, TaskOptions, make_plan
+from .pools import Workers
+from .registry import DEFAULT, Registered, Registry
+from .serialization import Serializer
+from .signing import Signer, embedded_secret
+from .storage.driver import Driver
+from .storage.events import BaseEventStorage
+from .storage.queue import BaseTaskQueue, TaskPage
+from .storage.results import BaseResultStorage, StoredOutcome
+from .storage.schedules import BaseScheduleStorage
+from .storage.workers import WorkerInfo, WorkerRegistry
+from .tasks import TaskFunction, register
+from .waiting import OutcomeWaiter
+from .workers.executors import WorkerType
+from .workers.functions import FunctionSource
+from .workers.heartbeat import Stores
+from .workers.pool import DEFAULT_CONCURRENCY, PoolSettings, WorkerPool
+
+if TYPE_CHECKING:
+    import polars
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_BATCH = 1000
+_GET_PAGE = 500
+_CONCURRENT = 100
+_process_secret = secrets.token_bytes(32)
+"""Signs what never leaves the process."""
+
+_ENDED_WITHOUT_RESULT: dict[TaskStatus, type[TaskError]] = {
+    TaskStatus.CANCELLED: TaskCancelled,
+    TaskStatus.EXPIRED: TaskExpired,
+    TaskStatus.SKIPPED: TaskSkipped,
+}
+
+
+class Stats(msgspec.Struct, frozen=True):
+    """The state of the queues.
+
+    Attributes:
+        queues: For each queue how many tasks it has in each status.
+        paused: The queues that are paused.
+        workers: The workers that have reported lately.
+    """
+
+    queues: dict[str, dict[str, int]]
+    paused: frozenset[str]
+    workers: list[WorkerInfo]
+
+    @property
+    def totals(self) -> dict[str, int]:
+        """Tasks in each status, over all queues."""
+        totals: dict[str, int] = {}
+        for counts in self.queues.values():
+            for status, n in counts.items():
+                totals[status] = totals.get(status, 0) + n
+        return totals
+
+
+class _Parts:
+    """What an open app consists of."""
+
+    def __init__(self, config: Config, registry: Registry) -> None:
+        drivers: dict[str, Driver] = {}
+
+        def driver_for(component: str) -> Driver:
+            url = config.store_url(component)
+            if url not in drivers:
+                drivers[url] = make_driver(url, durability=config.durability)
+            return drivers[url]
+
+        tasks, results, events = driver_for("queue"), driver_for("results"), driver_for("events")
+        schedules = driver_for("schedules")
+        self.drivers = tuple(drivers.values())
+        self.signer = Signer(_secret(config, tasks))
+        self.serializer = Serializer(self.signer)
+        self.queue = BaseTaskQueue(tasks, results=results, events=events, max_claims=config.max_claims)
+        self.results = BaseResultStorage(results, tasks=tasks)
+        self.events = BaseEventStorage(events)
+        self.schedules = BaseScheduleStorage(schedules)
+        self.functions = FunctionSource(tasks, (registry, DEFAULT), self.signer)
+        self.workers = WorkerRegistry(tasks)
+        self.waiter = OutcomeWaiter(self.results, tasks, config.poll_interval)
+        self.loop = asyncio.get_running_loop()
+
+    async def open(self) -> None:
+        opened: list[Driver] = []
+        try:
+            for driver in self.drivers:
+                await driver.open()
+                opened.append(driver)
+        except OmniQError:
+            for driver in opened:
+                await driver.close()
+            raise
+
+    async def close(self) -> None:
+        await self.waiter.close()
+        await self.queue.close()
+        for driver in self.drivers:
+            await driver.close()
+
+
+def _secret(config: Config, tasks: Driver) -> bytes:
+    if config.secret is not None:
+        return config.secret.encode()
+    directory = tasks.secret_directory()
+    if directory is not None:
+        return embedded_secret(directory)
+    if not tasks.capabilities.shared:
+        return _process_secret
+    raise ConfigError(
+        f"the store {mask_url(tasks.url)} is shared, so its pickles need a secret that all processes know: "
+        f"set OMNIQ_SECRET, or secret=..."
+    )
+
+
+class AsyncOmniQ:
+    """A task queue.
+
+    It opens its stores when it is first used, on the loop that is running then, and belongs to that loop.
+
+    Args:
+        url: One store for everything; ``./.omniq/omniq.db`` unless given.
+        **fields: The other fields of `Config`.
+
+    Example:
+        >>> async with AsyncOmniQ() as app:
+        ...     @app.task()
+        ...     async def double(x: int) -> int:
+        ...         return 2 * x
+        ...     async with app.workers():
+        ...         print(await (await double.enqueue(21)))
+        42
+
+    Raises:
+        ConfigError: A field is unknown or has a value that it can't have.
+    """
+
+    def __init__(self, url: str | None = None, **fields: Any) -> None:
+        self.config = Config.load(None, url=url, **fields)
+        self.registry = Registry()
+        self._parts: _Parts | None = None
+        self._opening: asyncio.Task[_Parts] | None = None
+        self._closed = False
+        self._pools: list[WorkerPool] = []
+
+    @classmethod
+    def from_config(cls, source: Config | Mapping[str, Any] | str | Path | None = None, **fields: Any) -> Self:
+        """An app from a `Config`, a mapping or a YAML file; ``OMNIQ_*`` variables and keyword arguments go before it.
+
+        Raises:
+            ConfigError: A field is unknown or has a value that it can't have, or the file can't be read.
+        """
+        app = cls.__new__(cls)
+        AsyncOmniQ.__init__(app)
+        app.config = Config.load(source, **fields)
+        return app
+
+    # --- life cycle ---
+
+    async def open(self) -> None:
+        """Open the stores. Calls that need them do it themselves.
+
+        Raises:
+            StoreError: A store can't be used.
+        """
+        self._closed = False
+        await self._open_parts()
+
+    async def close(self) -> None:
+        """Stop this app's workers and let go of the stores."""
+        pools, self._pools = self._pools, []
+        for pool in pools:
+            await pool.stop()
+        parts, self._parts = self._parts, None
+        self._closed = True
+        if current_app.find_current() is self:
+            current_app.set_current(None)
+        if parts is not None:
+            await parts.close()
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the stores are open."""
+        return self._parts is not None
+
+    async def _ready(self) -> _Parts:
+        parts = self._parts
+        if parts is not None and parts.loop is asyncio.get_running_loop():
+            return parts
+        return await self._open_parts()
+
+    async def _open_parts(self) -> _Parts:
+        if self._closed:
+            raise NotOpenError(type(self).__name__)
+        if self._parts is not None:
+            if self._parts.loop is not asyncio.get_running_loop():
+                raise OmniQError(
+                    "this app belongs to another event loop: make one app per loop, or use OmniQ, which has its own"
+                )
+            return self._parts
+        if self._opening is None:
+            self._opening = asyncio.create_task(self._make_parts())
+        try:
+            return await asyncio.shield(self._opening)
+        finally:
+            if self._opening is not None and self._opening.done():
+                self._opening = None
+
+    async def _make_parts(self) -> _Parts:
+        parts = _Parts(self.config, self.registry)
+        await parts.open()
+        self._parts = parts
+        if current_app.find_current() is None:
+            current_app.set_current(self)
+        return parts
+
+    # --- functions ---
+
+    @overload
+    def task(self, func: Callable[P, Coroutine[Any, Any, R]], /) -> TaskFunction[P, R]: ...
+    @overload
+    def task(self, func: Callable[P, R], /) -> TaskFunction[P, R]: ...
+    @overload
+    def task(
+        self, func: None = None, /, *, name: str | None = None, **options: Unpack[TaskOptions]
+    ) -> Callable[[Callable[P, Any]], TaskFunction[P, Any]]: ...
+    def task(
+        self, func: Callable[..., Any] | None = None, /, *, name: str | None = None, **options: Unpack[TaskOptions]
+    ) -> Any:
+        """Make a function a task of this app: ``@app.task`` or ``@app.task(queue="io", timeout=30)``.
+
+        Raises:
+            OptionError: An option is unknown or has a value that it can't have.
+            DuplicateFunctionError: Another function has the name.
+        """
+        if func is not None:
+            return register(self.registry, func, name, options, lambda: self)
+        return lambda func: register(self.registry, func, name, options, lambda: self)
+
+    # --- enqueue ---
+
+    async def enqueue(
+        self,
+        func: str | TaskFunction[..., Any],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        **options: Unpack[TaskOptions],
+    ) -> TaskHandle[Any]:
+        """Send one call to the workers.
+
+        Args:
+            func: A task function, or its name; a name may be one that only the workers know.
+            args: Its positional arguments.
+            kwargs: Its keyword arguments.
+            **options: See `TaskOptions`; they go before the function's own.
+
+        Raises:
+            OptionError: An option is unknown or has a value that it can't have.
+            SerializationError: An argument, or the function, can't be sent.
+            DuplicateTaskError: ``task_id`` was given, and there is a task with that id.
+        """
+        name = func if isinstance(func, str) else func.name
+        entry = self._find(name)
+        own: Any = entry.options if entry is not None and isinstance(entry.options, dict) else {}
+        plan = make_plan({**own, **options}, self.config)
+        (handle,) = await self._enqueue(name, entry, plan, [(args, dict(kwargs or {}))])
+        return handle
+
+    async def enqueue_call(
+        self, task: TaskFunction[..., R], args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> TaskHandle[R]:
+        """Send one call of a task function; `TaskFunction.enqueue` comes here."""
+        (handle,) = await self._enqueue(task.name, self._find(task.name), task.plan(self.config), [(args, kwargs)])
+        return handle
+
+    async def enqueue_calls(self, task: TaskFunction[..., R], calls: Sequence[Sequence[Any]]) -> GroupHandle[R]:
+        """Send many calls of a task function; `TaskFunction.map` comes here."""
+        entry, plan = self._find(task.name), task.plan(self.config)
+        handles: list[TaskHandle[R]] = []
+        for start in range(0, len(calls), _BATCH):
+            batch = [(args, {}) for args in calls[start : start + _BATCH]]
+            handles += await self._enqueue(task.name, entry, plan, batch)
+        return GroupHandle(self, handles, task.name)
+
+    def _find(self, name: str) -> Registered | None:
+        return self.registry.find(name) or DEFAULT.find(name)
+
+    async def _enqueue(
+        self,
+        name: str,
+        entry: Registered | None,
+        plan: Plan,
+        calls: Sequence[tuple[Sequence[Any], Mapping[str, Any]]],
+    ) -> list[TaskHandle[Any]]:
+        parts = self._parts
+        if parts is None or parts.loop is not asyncio.get_running_loop():
+            parts = await self._open_parts()
+        code = None
+        if entry is not None and entry.must_ship:
+            shipped = entry.shipper(parts.signer).ship()
+            await parts.functions.store(shipped)
+            code = shipped.digest
+        now = parts.queue.driver.clock()
+        due_at, expires_at = plan.due_at(now), plan.expires_at(now)
+        dumps, what = parts.serializer.dumps, f"the arguments of {name}"
+        tasks: list[tuple[Record, TaskSpec]] = []
+        for args, kwargs in calls:
+            payload = dumps([list(args), kwargs], what)
+            spec = TaskSpec(name, payload, code, plan.retry, plan.timeout, plan.result_ttl, plan.metadata)
+            task_id = plan.task_id or new_id()
+            tasks.append(
+                (lifecycle.enqueue(task_id, plan.queue, plan.priority, spec, now, due_at, expires_at), spec)
+            )
+        added = await parts.queue.put(tasks)
+        if not all(added):
+            raise DuplicateTaskError(tasks[added.index(False)][0].key)
+        return [TaskHandle(self, record.key, name) for record, _ in tasks]
+
+    # --- tasks ---
+
+    def handle(self, task_id: str) -> TaskHandle[Any]:
+        """A handle on a task that was enqueued before, here or elsewhere."""
+        return TaskHandle(self, task_id)
+
+    def group(self, handles: Sequence[TaskHandle[R]]) -> GroupHandle[R]:
+        """A group of handles, to await and watch them together."""
+        return GroupHandle(self, handles)
+
+    async def get_task(self, task_id: str) -> Task:
+        """One task as it is now.
+
+        Raises:
+            TaskNotFoundError: There is none with this id.
+        """
+        return await (await self._ready()).queue.get(task_id)
+
+    async def list_tasks(
+        self,
+        *,
+        queue: str | None = None,
+        status: TaskStatus | str | None = None,
+        limit: int = 100,
+        cursor: str | None = None,
+        newest_first: bool = True,
+    ) -> TaskPage:
+        """A page of tasks; ``page.cursor`` continues after it.
+
+        Args:
+            queue: Only of this queue.
+            status: Only in this status.
+            limit: At most so many.
+            cursor: From the page before.
+            newest_first: Or the oldest.
+        """
+        wanted = None if status is None else TaskStatus(status)
+        queue_ = (await self._ready()).queue
+        return await queue_.list_tasks(
+            queue=queue, status=wanted, limit=limit, cursor=cursor, newest_first=newest_first
+        )
+
+    async def dead_letters(
+        self, *, queue: str | None = None, limit: int = 100, cursor: str | None = None
+    ) -> TaskPage:
+        """A page of the tasks that failed for good. `retry_task` puts one back."""
+        return await self.list_tasks(queue=queue, status=TaskStatus.FAILED, limit=limit, cursor=cursor)
+
+    async def cancel_task(self, task_id: str) -> Task:
+        """Take a task out of the queue, or stop it if it runs.
+
+        Raises:
+            TaskNotFoundError: There is none with this id.
+            TaskStateError: It has ended already.
+        """
+        parts = await self._ready()
+        task = await parts.queue.cancel(task_id)
+        parts.waiter.settled([task_id])
+        return task
+
+    async def retry_task(self, task_id: str) -> Task:
+        """Put a task that ended without success back into the queue.
+
+        Raises:
+            TaskNotFoundError: There is none with this id.
+            TaskStateError: It waits, runs or has succeeded.
+        """
+        return await (await self._ready()).queue.retry(task_id)
+
+    async def cancel_tasks(self, task_ids: Sequence[str]) -> int:
+        """Cancel those of the tasks that have not ended; says how many."""
+        return await self._change_each(self.cancel_task, task_ids)
+
+    async def retry_failed(self, task_ids: Sequence[str]) -> int:
+        """Put those of the tasks that failed back into the queue; says how many."""
+        records = await self._records(task_ids)
+        failed = [record.key for record in records if record is not None and record.state == TaskStatus.FAILED]
+        return await self._change_each(self.retry_task, failed)
+
+    async def _change_each(self, change: Callable[[str], Coroutine[Any, Any, Task]], task_ids: Sequence[str]) -> int:
+        places = asyncio.Semaphore(_CONCURRENT)
+
+        async def change_one(task_id: str) -> bool:
+            async with places:
+                try:
+                    await change(task_id)
+                except (TaskStateError, TaskNotFoundError):
+                    return False  # it went on by itself meanwhile
+                return True
+
+        return sum(await asyncio.gather(*map(change_one, task_ids)))
+
+    async def progress(self, task_ids: Sequence[str]) -> GroupProgress:
+        """How far these tasks have come."""
+        counts: dict[TaskStatus, int] = {}
+        for record in await self._records(task_ids):
+            if record is not None:
+                status = TaskStatus(record.state)
+                counts[status] = counts.get(status, 0) + 1
+        return GroupProgress(len(task_ids), counts)
+
+    async def _records(self, task_ids: Sequence[str]) -> list[Record | None]:
+        driver = (await self._ready()).queue.driver
+        records: list[Record | None] = []
+        for start in range(0, len(task_ids), _GET_PAGE):
+            records += await driver.get([(TASK, task_id) for task_id in task_ids[start : start + _GET_PAGE]])
+        return records
+
+    # --- results ---
+
+    async def get_result(self, task_id: str) -> TaskResult | None:
+        """What became of a task, or ``None`` while it goes on.
+
+        Raises:
+            TaskNotFoundError: There is no task with this id.
+        """
+        parts = await self._ready()
+        (outcome,) = await parts.results.outcomes([task_id])
+        if outcome is None:
+            raise TaskNotFoundError(task_id)
+        return self._result(parts, outcome) if isinstance(outcome, StoredOutcome) else None
+
+    async def wait_for_result(self, task_id: str, timeout: float | None = None) -> TaskResult:
+        """Wait until a task has ended, however it did, and give its result.
+
+        Raises:
+            ResultTimeoutError: It has not ended in ``timeout`` seconds; it goes on.
+            TaskNotFoundError: There is no task with this id.
+        """
+        parts = await self._ready()
+        return self._result(parts, await self._wait_for_outcome(parts, task_id, timeout))
+
+    async def wait_for_value(self, task_id: str, timeout: float | None = None) -> Any:
+        """Wait for what a task's function returns; see `TaskHandle.result`."""
+        result = await self.wait_for_result(task_id, timeout)
+        if result.status is TaskStatus.SUCCEEDED:
+            return result.value
+        if result.status is TaskStatus.FAILED:
+            raise TaskFailed(task_id, result.error_type or "Exception", result.error or "", result.traceback or "")
+        raise _ENDED_WITHOUT_RESULT[result.status](task_id)
+
+    async def _wait_for_outcome(self, parts: _Parts, task_id: str, timeout: float | None) -> StoredOutcome:
+        waiting = parts.waiter.wait(task_id)
+        if timeout is None:
+            return await waiting
+        try:
+            async with asyncio.timeout(timeout) as limit:
+                return await waiting
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            status = (await self.get_task(task_id)).status
+            raise ResultTimeoutError(task_id, timeout, status) from error
+
+    def _result(self, parts: _Parts, outcome: StoredOutcome) -> TaskResult:
+        task, body = outcome.task, outcome.result
+        if body is None:
+            status = TaskStatus(task.state)
+            return TaskResult(
+                task_id=task.key, status=status, attempt=task.claims, finished_at=to_datetime(task.updated_at)
+            )
+        what = f"the result of task {task.key}"
+        return TaskResult(
+            task_id=task.key,
+            status=TaskStatus(body.status),
+            value=None if body.value is None else parts.serializer.loads(body.value, what),
+            error=None if body.error is None else body.error.text,
+            error_type=None if body.error is None else body.error.type,
+            traceback=None if body.error is None else body.error.traceback,
+            attempt=task.claims,
+            worker=body.worker,
+            started_at=to_datetime(body.started_at),
+            finished_at=to_datetime(body.finished_at),
+        )
+
+    # --- queues ---
+
+    async def stats(self) -> Stats:
+        """How many tasks each queue has in each status, what is paused, and who works."""
+        parts = await self._ready()
+        queues = await parts.queue.stats()
+        return Stats(queues, await parts.queue.paused(), await parts.workers.list_workers())
+
+    async def pause_queue(self, queue: str) -> None:
+        """Have no worker take tasks from a queue; those that run go on."""
+        await (await self._ready()).queue.pause(queue)
+
+    async def resume_queue(self, queue: str) -> None:
+        """Have workers take tasks from a queue again."""
+        await (await self._ready()).queue.resume(queue)
+
+    async def purge(
+        self,
+        *,
+        queue: str | None = None,
+        status: TaskStatus | str | Collection[TaskStatus | str] | None = None,
+        older_than: float | timedelta | None = None,
+    ) -> int:
+        """Delete tasks and their results; says how many tasks.
+
+        Args:
+            queue: Only of this queue.
+            status: In this status or these; unless given, all that have ended but the dead letters.
+            older_than: Only those that last changed so many seconds ago.
+
+        Raises:
+            TaskStateError: Running tasks were asked for: cancel them first.
+        """
+        parts = await self._ready()
+        ended = (TaskStatus.SUCCEEDED, TaskStatus.CANCELLED, TaskStatus.EXPIRED, TaskStatus.SKIPPED)
+        wanted = ended if status is None else (status,) if isinstance(status, str) else tuple(status)
+        before = None if older_than is None else parts.queue.driver.clock() - micros(older_than, "older_than")
+        return await parts.queue.purge(queue=queue, statuses=[TaskStatus(each) for each in wanted], before=before)
+
+    # --- events ---
+
+    async def events(
+        self,
+        *,
+        task_id: str | None = None,
+        types: str | Collection[str] = (),
+        queue: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int | None = None,
+    ) -> polars.DataFrame:
+        """What happened, as a polars frame with one row per event, sorted by ``ts``.
+
+        Args:
+            task_id: Only to this task.
+            types: Only of these types; ``"task.*"`` stands for all that begin like it.
+            queue: Only in this queue.
+            since: At or after this moment.
+            until: Before this moment.
+            limit: At most so many, the latest ones.
+        """
+        match = await self._event_filter(task_id, types, queue, since, until, limit)
+        return await (await self._ready()).events.frame(match)
+
+    async def stream_events(
+        self, *, task_id: str | None = None, types: str | Collection[str] = (), queue: str | None = None
+    ) -> AsyncIterator[TaskEvent]:
+        """Events as they come, from now on, for ever; the conditions are those of `events`."""
+        match = await self._event_filter(task_id, types, queue, None, None, None)
+        parts = await self._ready()
+        async for event in parts.events.stream(match, self.config.poll_interval):
+            yield event
+
+    async def _event_filter(
+        self,
+        task_id: str | None,
+        types: str | Collection[str],
+        queue: str | None,
+        since: datetime | None,
+        until: datetime | None,
+        limit: int | None,
+    ) -> EventFilter:
+        after = None if since is None else from_datetime(since, "since")
+        if task_id is not None and after is None:
+            # A task has no events before it was made, and stores find events by time.
+            (record,) = await self._records([task_id])
+            after = None if record is None else record.created_at
+        return EventFilter(
+            task_id=task_id,
+            types=(types,) if isinstance(types, str) else tuple(types),
+            queue=queue,
+            since=after,
+            until=None if until is None else from_datetime(until, "until"),
+            limit=limit,
+        )
+
+    # --- workers ---
+
+    def workers(
+        self,
+        kind: WorkerType | str = WorkerType.ASYNC,
+        *,
+        concurrency: int = DEFAULT_CONCURRENCY,
+        queues: Sequence[str] | None = None,
+    ) -> Workers:
+        """Workers on this app's loop: ``async with app.workers(concurrency=4) as pool: await pool.drain()``.
+
+        Args:
+            kind: ``"async"``: coroutine functions run on the loop, others in threads; ``"thread"``: all in threads.
+            concurrency: Tasks at a time.
+            queues: In order of preference; every queue unless given.
+
+        Raises:
+            OptionError: ``kind`` or ``concurrency`` is not possible.
+        """
+        return Workers(self, kind, concurrency, queues)
+
+    async def make_pool(self, kind: WorkerType, concurrency: int, queues: Sequence[str] | None) -> WorkerPool:
+        """A worker pool that is not started; `workers` is the way to a running one."""
+        parts = await self._ready()
+        config = self.config
+        pool = WorkerPool(
+            parts.queue,
+            parts.functions,
+            parts.serializer,
+            Stores(parts.queue.driver, parts.results.driver, parts.events.driver, config.event_retention),
+            kind=kind,
+            concurrency=concurrency,
+            queues=queues,
+            settings=PoolSettings(
+                lease=config.lease, heartbeat=config.heartbeat_seconds, poll_interval=config.poll_interval
+            ),
+            on_settled=parts.waiter.settled,
+        )
+        self._pools.append(pool)
+        return pool
+
+    def forget_pool(self, pool: WorkerPool) -> None:
+        """A pool was stopped and needs no stopping when the app is closed."""
+        if pool in self._pools:
+            self._pools.remove(pool)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.config!r})"

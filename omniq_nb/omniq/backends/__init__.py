@@ -1,0 +1,1 @@
+"""One driver per store. They load lazily, by URL scheme, through `omniq.backends.registry`."""

@@ -1,0 +1,203 @@
+"""Reading a SQLite store: scans by the cheapest index, counts from the counters, events by push-down.
+
+Everything here runs in the reader's thread, on a plain `sqlite3.Connection`, one statement's snapshot at a time. Every
+cursor is exhausted: one that is left open would pin its snapshot and see no later write.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+
+from ..models.event import EVENT_FIELDS, TaskEvent
+from ..models.record import Columns, EventFilter, Filter, Page, Record
+from .sqlite_write import COLUMNS
+
+_EVENT_COLUMNS = ", ".join(EVENT_FIELDS)
+_SCAN_STEP = 20_000
+"""Records that one call looks at when no index leads to the matching ones."""
+_COMMON = 0.1
+"""A state that this share of all records has is found sooner by walking the keys than by sorting the index."""
+_MILESTONE = 64
+"""Each so many events one is in the index on time (see the schema)."""
+
+
+def get(connection: sqlite3.Connection, kind: str, key: str) -> Record | None:
+    """One record."""
+    row = connection.execute(f"SELECT {COLUMNS} FROM records WHERE kind = ? AND key = ?", (kind, key)).fetchone()
+    return Record(*row) if row else None
+
+
+def count(connection: sqlite3.Connection, kind: str) -> dict[tuple[str, str], int]:
+    """See `Driver.count`."""
+    rows = connection.execute("SELECT partition, state, n FROM counters WHERE kind = ? AND n > 0", (kind,)).fetchall()
+    return {(partition, state): n for partition, state, n in rows}
+
+
+def next_due(connection: sqlite3.Connection, kind: str, now: int) -> int | None:
+    """See `Driver.next_due`."""
+    sql = (
+        "SELECT min(due_at) FROM records INDEXED BY records_later "
+        "WHERE kind = ? AND ready = 0 AND due_at IS NOT NULL AND due_at > ?"
+    )
+    due_at: int | None = connection.execute(sql, (kind, now)).fetchone()[0]
+    return due_at
+
+
+# --- scans ---
+
+
+def scan(connection: sqlite3.Connection, match: Filter, cursor: str | None, limit: int) -> Page:
+    """See `Driver.scan`."""
+    if match.expires_before is not None:
+        return _scan_expiry(connection, match, match.expires_before, cursor, limit)
+    groups = count(connection, match.kind)
+    matching = sum(
+        n
+        for (partition, state), n in groups.items()
+        if match.partition in (None, partition) and match.state in (None, state)
+    )
+    if not matching:
+        return Page([], None)
+    if match.state and matching < _COMMON * sum(groups.values()):
+        return _scan_by_state(connection, match, cursor, limit)
+    return _scan_keys(connection, match, cursor, limit)
+
+
+def _scan_expiry(connection: sqlite3.Connection, match: Filter, before: int, cursor: str | None, limit: int) -> Page:
+    where, values = _conditions(match)
+    after = ""
+    if cursor is not None:
+        expires_at, _, key = cursor.partition(" ")
+        after, values = " AND (expires_at, key) > (?, ?)", [*values, int(expires_at), key]
+    rows = connection.execute(
+        f"SELECT {COLUMNS} FROM records INDEXED BY records_expiry WHERE kind = ? AND expires_at IS NOT NULL "
+        f"AND expires_at < ?{where}{after} ORDER BY expires_at, key LIMIT ?",
+        (match.kind, before, *values, limit),
+    ).fetchall()
+    records = [Record(*row) for row in rows]
+    more = len(records) == limit
+    return Page(records, f"{records[-1].expires_at} {records[-1].key}" if more else None)
+
+
+def _scan_by_state(connection: sqlite3.Connection, match: Filter, cursor: str | None, limit: int) -> Page:
+    """A rare state: the three indexes hold it between them, and give the keys without touching the records."""
+    where, values = _conditions(match)
+    after, bound = _after(match, cursor)
+    order = "DESC" if match.newest_first else "ASC"
+    sources = (
+        ("records_settled", "due_at IS NULL AND state <> ''"),
+        ("records_later", "ready = 0 AND due_at IS NOT NULL"),
+        ("records_ready", "ready = 1"),
+    )
+    union = " UNION ALL ".join(
+        f"SELECT * FROM (SELECT key FROM records INDEXED BY {index} WHERE kind = ? AND {covered}{where}{after} "
+        f"ORDER BY key {order} LIMIT ?)"
+        for index, covered in sources
+    )
+    each = (match.kind, *values, *bound, limit)
+    rows = connection.execute(
+        f"SELECT {COLUMNS} FROM records WHERE kind = ? AND key IN ({union}) ORDER BY key {order} LIMIT ?",
+        (match.kind, *each, *each, *each, limit),
+    ).fetchall()
+    return _page([Record(*row) for row in rows], limit)
+
+
+def _scan_keys(connection: sqlite3.Connection, match: Filter, cursor: str | None, limit: int) -> Page:
+    """Walk the keys, so many at most, and keep what matches."""
+    where, values = _conditions(match)
+    after, bound = _after(match, cursor)
+    order = "DESC" if match.newest_first else "ASC"
+    rows = connection.execute(
+        f"SELECT {COLUMNS} FROM (SELECT * FROM records WHERE kind = ?{after} ORDER BY key {order} LIMIT ?) "
+        f"WHERE 1{where} ORDER BY key {order} LIMIT ?",
+        (match.kind, *bound, _SCAN_STEP, *values, limit),
+    ).fetchall()
+    if len(rows) == limit:
+        return _page([Record(*row) for row in rows], limit)
+    last = connection.execute(
+        f"SELECT key FROM records WHERE kind = ?{after} ORDER BY key {order} LIMIT 1 OFFSET ?",
+        (match.kind, *bound, _SCAN_STEP - 1),
+    ).fetchone()
+    return Page([Record(*row) for row in rows], last[0] if last else None)
+
+
+def _page(records: list[Record], limit: int) -> Page:
+    return Page(records, records[-1].key if len(records) == limit else None)
+
+
+def _conditions(match: Filter) -> tuple[str, list[object]]:
+    sql, values = "", []
+    for column in ("partition", "state"):
+        if (wanted := getattr(match, column)) is not None:
+            sql += f" AND {column} = ?"
+            values.append(wanted)
+    if match.prefix:
+        # The least text that is greater than every text with the prefix: U+10FFFF is the last code point.
+        sql += " AND key >= ? AND key < ?"
+        values += [match.prefix, match.prefix + "\U0010ffff"]
+    return sql, values
+
+
+def _after(match: Filter, cursor: str | None) -> tuple[str, list[str]]:
+    if cursor is None:
+        return "", []
+    return (" AND key < ?" if match.newest_first else " AND key > ?"), [cursor]
+
+
+# --- events ---
+
+
+def query(connection: sqlite3.Connection, match: EventFilter) -> Columns:
+    """See `Driver.query`."""
+    where, values = _event_conditions(connection, match)
+    inner = f"SELECT {_EVENT_COLUMNS}, id FROM events{where}"
+    if match.limit is not None:
+        inner, values = f"{inner} ORDER BY ts DESC, id DESC LIMIT ?", [*values, match.limit]
+    rows = connection.execute(f"SELECT {_EVENT_COLUMNS} FROM ({inner}) ORDER BY ts, id", values).fetchall()
+    columns = [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in EVENT_FIELDS]
+    return dict(zip(EVENT_FIELDS, columns, strict=True))
+
+
+def read_log(connection: sqlite3.Connection, position: int | None, limit: int) -> tuple[list[TaskEvent], int]:
+    """See `Driver.read_log`."""
+    if position is None:
+        return [], connection.execute("SELECT coalesce(max(id), 0) FROM events").fetchone()[0]
+    rows = connection.execute(
+        f"SELECT {_EVENT_COLUMNS}, id FROM events WHERE id > ? ORDER BY id LIMIT ?", (position, limit)
+    ).fetchall()
+    return [TaskEvent(*row[:-1]) for row in rows], rows[-1][-1] if rows else position
+
+
+def _event_conditions(connection: sqlite3.Connection, match: EventFilter) -> tuple[str, list[object]]:
+    conditions: list[str] = []
+    values: list[object] = []
+
+    def add(condition: str, *bound: object) -> None:
+        conditions.append(condition)
+        values.extend(bound)
+
+    for column in ("task_id", "schedule_id", "queue"):
+        if (wanted := getattr(match, column)) is not None:
+            add(f"{column} = ?", wanted)
+    if match.types:
+        exact = [name for name in match.types if not name.endswith(".*")]
+        families = [name[:-1] for name in match.types if name.endswith(".*")]
+        alternatives = ["event_type = ?"] * len(exact) + ["substr(event_type, 1, ?) = ?"] * len(families)
+        bound = [*exact, *(part for family in families for part in (len(family), family))]
+        add(f"({' OR '.join(alternatives)})", *bound)
+    if match.since is not None:
+        add("ts >= ?", match.since)
+        add("id > ?", _first_since(connection, match.since))
+    if match.until is not None:
+        add("ts < ?", match.until)
+    return (f" WHERE {' AND '.join(conditions)}" if conditions else ""), values
+
+
+def _first_since(connection: sqlite3.Connection, since: int) -> int:
+    """An id before which no event is as young as ``since``, within a block between two milestones."""
+    row = connection.execute(
+        f"SELECT min(id) FROM events WHERE id % {_MILESTONE} = 0 AND ts >= ?", (since,)
+    ).fetchone()
+    if row[0] is None:
+        row = connection.execute("SELECT max(id) FROM events").fetchone()
+    return (row[0] or 0) - 2 * _MILESTONE

@@ -1,0 +1,132 @@
+"""The SQLite file: its tables, its version, and its errors in OmniQ's words."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+
+from ..errors import (
+    StoreBusyError,
+    StoreCorruptError,
+    StoreError,
+    StoreFullError,
+    StoreReadOnlyError,
+    StoreTooNewError,
+    StoreUnavailableError,
+)
+
+APPLICATION_ID = 0x4F4D4E51  # "OMNQ", in the file's header
+SCHEMA_VERSION = 1
+BUSY_SECONDS = 60.0
+
+# `ready` divides the claimable records: 1 is due now (found by rank), 0 becomes due later (found by time). A claim moves
+# records from the second index to the first as their time comes, so its cost does not grow with the backlog, nor with
+# the number of delayed tasks or running leases. `state` and `partition` ride along in the indexes so that a list by
+# state reads the index alone.
+SCHEMA = f"""
+CREATE TABLE records (
+    kind TEXT NOT NULL, key TEXT NOT NULL, partition TEXT NOT NULL, state TEXT NOT NULL, rank INTEGER NOT NULL,
+    due_at INTEGER, owner TEXT, claims INTEGER NOT NULL, version INTEGER NOT NULL, created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL, expires_at INTEGER, body BLOB NOT NULL, ready INTEGER NOT NULL,
+    PRIMARY KEY (kind, key)
+) WITHOUT ROWID;
+CREATE INDEX records_ready ON records (kind, partition, rank, created_at, key, state) WHERE ready = 1;
+CREATE INDEX records_later ON records (kind, due_at, state, partition) WHERE ready = 0 AND due_at IS NOT NULL;
+CREATE INDEX records_settled ON records (kind, state, key, partition) WHERE due_at IS NULL AND state <> '';
+CREATE INDEX records_expiry ON records (kind, expires_at) WHERE expires_at IS NOT NULL;
+CREATE TABLE counters (
+    kind TEXT NOT NULL, partition TEXT NOT NULL, state TEXT NOT NULL, n INTEGER NOT NULL,
+    PRIMARY KEY (kind, partition, state)
+) WITHOUT ROWID;
+CREATE TABLE events (
+    id INTEGER PRIMARY KEY, ts INTEGER NOT NULL, event_type TEXT NOT NULL, task_id TEXT, func TEXT, queue TEXT,
+    worker TEXT, attempt INTEGER NOT NULL, duration REAL, schedule_id TEXT, data TEXT
+);
+CREATE INDEX events_milestones ON events (ts) WHERE id % 64 = 0;
+PRAGMA application_id = {APPLICATION_ID};
+PRAGMA user_version = {SCHEMA_VERSION};
+"""
+
+_ERRORS: dict[str, type[StoreError]] = {
+    "SQLITE_READONLY": StoreReadOnlyError,
+    "SQLITE_FULL": StoreFullError,
+    "SQLITE_CORRUPT": StoreCorruptError,
+    "SQLITE_NOTADB": StoreCorruptError,
+    "SQLITE_BUSY": StoreBusyError,
+    "SQLITE_LOCKED": StoreBusyError,
+    "SQLITE_CANTOPEN": StoreUnavailableError,
+}
+
+
+def translate(error: sqlite3.Error, url: str) -> StoreError:
+    """The error as OmniQ's user meets it. An error's name is its primary code, perhaps with a suffix."""
+    name = getattr(error, "sqlite_errorname", None) or ""
+    for code, kind in _ERRORS.items():
+        if name == code or name.startswith(f"{code}_"):
+            return kind(url, str(error))
+    return StoreError(url, f"{name}: {error}" if name else str(error))
+
+
+def prepare(connection: sqlite3.Connection, url: str, durability: str, checkpoint_pages: int = 4000) -> None:
+    """Set a connection up, and create the schema when the file is new.
+
+    Args:
+        connection: In autocommit mode.
+        url: For messages.
+        durability: ``"normal"`` or ``"full"``.
+        checkpoint_pages: The commit that makes the log longer than this moves it into the file; 0: none of its does.
+
+    Raises:
+        StoreError: The file is no store of OmniQ's, or of a newer version.
+        sqlite3.Error: Anything that SQLite reports.
+    """
+    connection.execute(f"PRAGMA busy_timeout = {round(BUSY_SECONDS * 1000)}")
+    if _is_foreign(connection):
+        raise StoreCorruptError(url, "it is some other program's SQLite file")
+    _switch_to_wal(connection)
+    connection.executescript(
+        f"PRAGMA synchronous = {'FULL' if durability == 'full' else 'NORMAL'};"
+        f"PRAGMA wal_autocheckpoint = {checkpoint_pages};"
+        "PRAGMA temp_store = MEMORY; PRAGMA cache_size = -32768; PRAGMA foreign_keys = OFF;"
+    )
+    if _version(connection) == 0:
+        _create(connection)
+    if _version(connection) > SCHEMA_VERSION:
+        raise StoreTooNewError(url, f"its schema is version {_version(connection)}, this OmniQ knows {SCHEMA_VERSION}")
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _is_foreign(connection: sqlite3.Connection) -> bool:
+    if connection.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID:
+        return False
+    return bool(connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
+
+
+def _switch_to_wal(connection: sqlite3.Connection) -> None:
+    # Switching takes an exclusive lock without asking the busy handler, so two processes that open a new file at once
+    # can collide: the loser tries again.
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        except sqlite3.OperationalError as error:
+            if getattr(error, "sqlite_errorname", "") != "SQLITE_BUSY" or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
+
+
+def _create(connection: sqlite3.Connection) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        if _version(connection) == 0:  # else another process was faster
+            for statement in SCHEMA.split(";"):
+                connection.execute(statement)
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")

@@ -1,0 +1,1 @@
+"""The decisions of the queue: pure functions, no I/O, no clock of their own."""

@@ -1,0 +1,117 @@
+"""The life of a task: every transition is one function from a record to the next record.
+
+The single source of the state machine: CONTRIBUTING.md draws `TRANSITIONS`, and a test compares the two.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from ..clock import SECOND
+from ..models.record import Record
+from ..models.task import TASK, TaskSpec, TaskStatus, encode_spec
+
+TRANSITIONS: dict[TaskStatus, frozenset[TaskStatus]] = {
+    TaskStatus.BLOCKED: frozenset({TaskStatus.PENDING, TaskStatus.SKIPPED, TaskStatus.CANCELLED, TaskStatus.EXPIRED}),
+    TaskStatus.PENDING: frozenset({TaskStatus.RUNNING, TaskStatus.CANCELLED, TaskStatus.EXPIRED}),
+    TaskStatus.RUNNING: frozenset(
+        {
+            TaskStatus.SUCCEEDED,
+            TaskStatus.FAILED,
+            TaskStatus.PENDING,
+            TaskStatus.RUNNING,
+            TaskStatus.CANCELLED,
+            TaskStatus.EXPIRED,
+        }
+    ),
+    TaskStatus.SUCCEEDED: frozenset(),
+    TaskStatus.FAILED: frozenset({TaskStatus.PENDING}),
+    TaskStatus.CANCELLED: frozenset({TaskStatus.PENDING}),
+    TaskStatus.EXPIRED: frozenset({TaskStatus.PENDING}),
+    TaskStatus.SKIPPED: frozenset({TaskStatus.PENDING}),
+}
+"""From each state to those that may follow it. Running to running: another worker took it after its lease ran out."""
+
+REPLAYABLE = frozenset({TaskStatus.FAILED, TaskStatus.CANCELLED, TaskStatus.EXPIRED, TaskStatus.SKIPPED})
+"""What `replay` accepts."""
+
+CANCELLABLE = frozenset({TaskStatus.BLOCKED, TaskStatus.PENDING, TaskStatus.RUNNING})
+"""What `cancel` accepts."""
+
+
+def enqueue(task_id: str, queue: str, priority: int, spec: TaskSpec, now: int, due_at: int, expires_at: int | None) -> Record:
+    """A new task: pending, due at ``due_at``."""
+    return Record(
+        TASK, task_id, queue, TaskStatus.PENDING.value, -priority, due_at, None, 0, 1, now, now, expires_at,
+        encode_spec(spec),
+    )  # fmt: skip
+
+
+def succeed(record: Record, spec: TaskSpec, now: int) -> Record:
+    """Running to succeeded."""
+    return _settled(record, TaskStatus.SUCCEEDED, now, _retention(spec, now), record.body)
+
+
+def fail(record: Record, spec: TaskSpec, error: str, now: int) -> Record:
+    """Running to failed: the task is in the dead letters now."""
+    body = _body(spec, failures=spec.failures + 1, orderly=spec.orderly + 1, error=error)
+    return _settled(record, TaskStatus.FAILED, now, _retention(spec, now), body)
+
+
+def retry(record: Record, spec: TaskSpec, error: str, due_at: int, now: int) -> Record:
+    """Running to pending: the attempt raised, another one follows."""
+    body = _body(spec, failures=spec.failures + 1, orderly=spec.orderly + 1, error=error)
+    return _waiting(record, due_at, now, record.expires_at, body)
+
+
+def release(record: Record, spec: TaskSpec, now: int) -> Record:
+    """Running to pending: the worker hands the lease back without an outcome; the attempt does not count as failed."""
+    return _waiting(record, now, now, record.expires_at, _body(spec, orderly=spec.orderly + 1))
+
+
+def cancel(record: Record, spec: TaskSpec, now: int) -> Record:
+    """Blocked, pending or running to cancelled. A running task's lease is gone with its version."""
+    return _settled(record, TaskStatus.CANCELLED, now, _retention(spec, now), record.body)
+
+
+def expire(record: Record, spec: TaskSpec, now: int) -> Record:
+    """Its time to live ended before it could be run."""
+    return _settled(record, TaskStatus.EXPIRED, now, _retention(spec, now), record.body)
+
+
+def replay(record: Record, spec: TaskSpec, now: int) -> Record:
+    """A task that ended without success, back to pending, with all of its retries again."""
+    body = _body(spec, failures=0, orderly=record.claims, error=None)
+    return _waiting(record, now, now, None, body)
+
+
+def is_overdue(record: Record, now: int) -> bool:
+    """Whether a task's time to live has ended."""
+    return record.expires_at is not None and record.expires_at <= now
+
+
+def is_poison(record: Record, spec: TaskSpec, max_claims: int) -> bool:
+    """Whether so many workers vanished over a task that the claim just made should not run it."""
+    return record.claims - spec.orderly > max_claims
+
+
+def _settled(record: Record, status: TaskStatus, now: int, expires_at: int | None, body: bytes) -> Record:
+    return Record(
+        record.kind, record.key, record.partition, status.value, record.rank, None, None, record.claims,
+        record.version + 1, record.created_at, now, expires_at, body,
+    )  # fmt: skip
+
+
+def _waiting(record: Record, due_at: int, now: int, expires_at: int | None, body: bytes) -> Record:
+    return Record(
+        record.kind, record.key, record.partition, TaskStatus.PENDING.value, record.rank, due_at, None, record.claims,
+        record.version + 1, record.created_at, now, expires_at, body,
+    )  # fmt: skip
+
+
+def _body(spec: TaskSpec, **changes: object) -> bytes:
+    return encode_spec(msgspec.structs.replace(spec, **changes))
+
+
+def _retention(spec: TaskSpec, now: int) -> int | None:
+    return None if spec.result_ttl is None else now + round(spec.result_ttl * SECOND)

@@ -1,0 +1,52 @@
+"""Starting and stopping an app's workers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from .errors import OptionError
+from .workers.executors import WorkerType
+from .workers.pool import WorkerPool
+
+if TYPE_CHECKING:
+    from .app import AsyncOmniQ
+
+
+class Workers:
+    """Workers that are about to run: ``async with app.workers() as pool``, or ``pool = await app.workers().start()``.
+
+    Args:
+        app: Whose tasks they run.
+        kind: How they run them.
+        concurrency: Tasks at a time.
+        queues: In order of preference; ``None``: every queue.
+    """
+
+    def __init__(
+        self, app: AsyncOmniQ, kind: WorkerType | str, concurrency: int, queues: Sequence[str] | None
+    ) -> None:
+        try:
+            self._kind = WorkerType(kind)
+        except ValueError as error:
+            raise OptionError(
+                f"no worker type {kind!r}: the types are {', '.join(repr(each.value) for each in WorkerType)}"
+            ) from error
+        self._app = app
+        self._concurrency = concurrency
+        self._queues = queues
+        self._pool: WorkerPool | None = None
+
+    async def start(self) -> WorkerPool:
+        """Start them; the app stops them when it is closed, unless `WorkerPool.stop` was called before."""
+        self._pool = await self._app.make_pool(self._kind, self._concurrency, self._queues)
+        await self._pool.start()
+        return self._pool
+
+    async def __aenter__(self) -> WorkerPool:
+        return await self.start()
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._pool is not None:
+            await self._pool.stop()
+            self._app.forget_pool(self._pool)

@@ -1,0 +1,196 @@
+"""The driver contract: a small record store plus an event log.
+
+A driver stores; it knows nothing of retries, time to live, dependencies or schedules. All of that lives once, in
+`omniq.core` and `omniq.storage`. The rules below hold for every driver, and `omniq.testing` proves them.
+
+Rules:
+
+1.  Every operation is atomic on its record, and says whether it applied. An operation that does not apply changes
+    nothing and is no error.
+2.  A record's version is 1 when inserted and grows by one with every claim and every replacement. `Replace`, `Extend`
+    and `Delete` apply only while the version of the record that they name still stands. So the version that a claim
+    returned is a fencing token: once anybody else has written the record, the holder of the old version can't.
+3.  No record is given to two claimers for one version. A claim takes only records that are due; it makes each
+    ``running``, sets its owner, adds one to ``claims`` and to the version, and moves ``due_at`` to the end of the lease.
+    If that end passes without an `Extend`, the record is claimable again, by itself.
+4.  A claim's order is (rank, position of the partition in the caller's list, age); age is ``(created_at, key)``.
+5.  What a call returned is durable as far as the store promises (`Capabilities.durable`), and visible to every later
+    call of every process.
+6.  Hints (`watch`) may be lost or come without cause. Nothing may rest on them but speed.
+7.  A driver may be used from the event loop that opened it, and from no other; `clone` gives one for another loop.
+    All of its calls may be made concurrently, and a cancelled call leaves the store consistent.
+8.  Errors of the store arrive as `omniq.errors.StoreError` with the original chained and passwords masked.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import AsyncIterator, Collection, Sequence
+from pathlib import Path
+from typing import ClassVar, Self
+
+import msgspec
+
+from ..clock import Clock, system_clock
+from ..models.event import TaskEvent
+from ..models.record import Columns, EventFilter, Filter, Op, Page, Record
+from .watch import Watcher
+
+Key = tuple[str, str]
+"""Kind and key of a record."""
+
+
+class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
+    """What a driver declares of its store; nothing is faked.
+
+    Attributes:
+        atomic_batches: One `write` is one transaction: after a crash all of its operations are there or none.
+        pushes: `watch` notices other processes' changes without polling.
+        shared: Several processes can use the store at once.
+        durable: What was written outlives the process.
+    """
+
+    atomic_batches: bool
+    pushes: bool
+    shared: bool
+    durable: bool
+
+
+class Driver(abc.ABC):
+    """One store. See the module's rules; the methods add only what is particular to them.
+
+    Args:
+        url: The store's URL.
+        clock: Used where the store has no clock of its own; a test can pass its own.
+        durability: ``"normal"``: a crash of the process loses nothing that was returned; ``"full"``: nor does a loss of
+            power, at the price of one flush to the disk per batch. Stores without the choice ignore it.
+    """
+
+    scheme: ClassVar[str]
+    capabilities: ClassVar[Capabilities]
+
+    def __init__(self, url: str, *, clock: Clock = system_clock, durability: str = "normal") -> None:
+        self.url = url
+        self.clock = clock
+        self.durability = durability
+
+    # --- life cycle ---
+
+    @abc.abstractmethod
+    async def open(self) -> None:
+        """Connect, and create what is missing.
+
+        Raises:
+            StoreError: The store can't be used; the class says why.
+        """
+
+    @abc.abstractmethod
+    async def close(self) -> None:
+        """Finish what was accepted, then let go of the store. Closing twice does nothing."""
+
+    def clone(self) -> Self:
+        """An unopened driver of the same store, for another event loop."""
+        return type(self)(self.url, clock=self.clock, durability=self.durability)
+
+    def secret_directory(self) -> Path | None:
+        """Where the app may keep the secret that signs this store's pickles; ``None``: the user has to give one."""
+        return None
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    # --- records ---
+
+    @abc.abstractmethod
+    async def claim(
+        self,
+        kind: str,
+        partitions: Sequence[str] | None,
+        owner: str,
+        limit: int,
+        lease: int,
+        *,
+        excluding: Collection[str] = (),
+    ) -> list[Record]:
+        """Take up to ``limit`` due records for ``lease`` microseconds, in the order of rule 4.
+
+        Args:
+            kind: Records of this kind.
+            partitions: Only of these, earlier ones first among equal ranks; ``None``: of all, at equal position.
+            owner: Becomes the records' owner.
+            limit: At most so many.
+            lease: Microseconds from now until the records are claimable again.
+            excluding: None of these partitions.
+
+        Returns:
+            The records as they are now: running, with the new version.
+        """
+
+    @abc.abstractmethod
+    async def write(self, ops: Sequence[Op]) -> list[bool]:
+        """Apply a batch, and say of each operation whether it applied.
+
+        Operations of one batch that name the same record apply in the order given.
+        """
+
+    @abc.abstractmethod
+    async def get(self, keys: Sequence[Key]) -> list[Record | None]:
+        """The records with these kinds and keys, in this order; ``None`` where there is none."""
+
+    @abc.abstractmethod
+    async def scan(self, match: Filter, *, cursor: str | None = None, limit: int = 100) -> Page:
+        """Up to ``limit`` matching records after ``cursor``.
+
+        They come in order of their keys; with ``expires_before`` in order of (``expires_at``, key).
+        """
+
+    @abc.abstractmethod
+    async def count(self, kind: str) -> dict[tuple[str, str], int]:
+        """How many records of a kind there are in each (partition, state); empty groups are left out."""
+
+    @abc.abstractmethod
+    async def next_due(self, kind: str) -> int | None:
+        """The earliest ``due_at`` of a record that is not due yet, if any: when to look again. A hint."""
+
+    # --- events ---
+
+    @abc.abstractmethod
+    async def query(self, match: EventFilter) -> Columns:
+        """The matching events as columns, in order of ``ts``. Conditions are evaluated by the store."""
+
+    @abc.abstractmethod
+    async def read_log(self, position: int | None, limit: int = 1000) -> tuple[list[TaskEvent], int]:
+        """Events in the order in which they were appended, after ``position``, and the position after them.
+
+        ``None`` for a position gives no events and the log's present end.
+        """
+
+    @abc.abstractmethod
+    async def trim_log(self, before: int) -> int:
+        """Delete events with ``ts`` before this moment; says how many."""
+
+    async def follow(self, poll_interval: float = 1.0) -> AsyncIterator[list[TaskEvent]]:
+        """The live stream: what is appended from now on, in batches, for ever."""
+        with self.watch() as changes:
+            _, position = await self.read_log(None)
+            while True:
+                changes.clear()
+                events, position = await self.read_log(position)
+                if events:
+                    yield events
+                else:
+                    await changes.wait(poll_interval)
+
+    # --- hints ---
+
+    @abc.abstractmethod
+    def watch(self, *, claimable: bool = False) -> Watcher:
+        """A watcher that is notified after writes, also those of other processes where the store pushes (rule 6).
+
+        Args:
+            claimable: Only when something may have become claimable: a record was written with a ``due_at``.
+        """

@@ -1,0 +1,420 @@
+"""The task queue over any driver: enqueue, claim, settle, cancel, replay, pause, list, count, purge."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ..core import lifecycle, settlement
+from ..core.settlement import Claimed, Outcome, Settlement
+from ..errors import StoreError, TaskNotFoundError, TaskStateError, WorkerLostError
+from ..models.event import TaskEvent
+from ..models.record import Append, Delete, Extend, Filter, Insert, Op, Page, Record, Replace
+from ..models.result import RESULT, ErrorInfo, result_key
+from ..models.task import TASK, Task, TaskSpec, TaskStatus, decode_spec, task_of
+from .component import Component
+from .driver import Driver
+
+logger = logging.getLogger("omniq")
+
+CONTROL = "queue"
+"""Kind of a queue's control record."""
+PAUSED, ACTIVE = "paused", "active"
+NOTED_SECONDS = 0.05
+"""An event that may wait goes out with the next write, or alone after this time."""
+_PAUSED_SECONDS = 0.25
+_CONFLICTS = 20
+_PAGE = 500
+
+
+class TaskPage(msgspec.Struct, frozen=True):
+    """Some tasks, and the cursor that continues after them (``None``: that was all)."""
+
+    tasks: list[Task]
+    cursor: str | None
+
+
+class BaseTaskQueue(Component):
+    """The queue. Tasks, their results and their events are written here, in the order that survives a crash.
+
+    Where the three share a driver whose batches are atomic, one settlement is one transaction. Elsewhere the result goes
+    first (nobody believes it until the task names its attempt), then the task, whose version is the fence, then events.
+
+    Args:
+        store: The tasks' driver, URL or path.
+        results: The results' driver; the tasks' unless given.
+        events: The events' driver; the tasks' unless given.
+        max_claims: See `Config`.
+        **options: For a driver made from a URL.
+    """
+
+    def __init__(
+        self,
+        store: Driver | str | Path,
+        *,
+        results: Driver | None = None,
+        events: Driver | None = None,
+        max_claims: int = 5,
+        **options: Any,
+    ) -> None:
+        super().__init__(store, **options)
+        self._results = results or self.driver
+        self._events = events or self.driver
+        self._max_claims = max_claims
+        self._in_one = self._results is self._events is self.driver and self.driver.capabilities.atomic_batches
+        self._noted: list[TaskEvent] = []
+        self._flush_timer: asyncio.TimerHandle | None = None
+        self._flushing: set[asyncio.Task[None]] = set()
+        self._paused: frozenset[str] = frozenset()
+        self._paused_until = 0.0
+        # Jitter spreads retries out; it needs no secrecy.
+        self._chance = random.random
+
+    async def close(self) -> None:
+        await self.flush_events()
+        await super().close()
+
+    # --- enqueue ---
+
+    async def enqueue(
+        self,
+        spec: TaskSpec,
+        task_id: str,
+        *,
+        queue: str = "default",
+        priority: int = 0,
+        due_at: int | None = None,
+        expires_at: int | None = None,
+    ) -> bool:
+        """Add one task; says whether its id was free. Moments are microseconds since 1970."""
+        now = self.driver.clock()
+        due_at = now if due_at is None else due_at
+        record = lifecycle.enqueue(task_id, queue, priority, spec, now, due_at, expires_at)
+        return (await self.put([(record, spec)]))[0]
+
+    async def put(self, tasks: Sequence[tuple[Record, TaskSpec]]) -> list[bool]:
+        """Add tasks, with an event for each; says of each whether its id was free."""
+        together = self._events is self.driver
+        ops: list[Op] = []
+        for record, spec in tasks:
+            ops.append(Insert(record))
+            if together:
+                ops.append(Append((_enqueued(record, spec),), len(ops) - 1))
+        outcomes = await self.driver.write(ops)
+        if together:
+            return outcomes[::2]
+        added = [_enqueued(record, spec) for (record, spec), applied in zip(tasks, outcomes, strict=True) if applied]
+        await self._events.write([Append(tuple(added))])
+        return outcomes
+
+    # --- the worker's side ---
+
+    async def claim(self, owner: str, limit: int, lease: int, queues: Sequence[str] | None = None) -> list[Claimed]:
+        """Take up to ``limit`` tasks that may run now; those that may not are settled on the way.
+
+        Args:
+            owner: The worker.
+            limit: At most so many.
+            lease: Microseconds.
+            queues: In order of preference; ``None``: every queue.
+        """
+        paused = await self._paused_queues()
+        while True:
+            records = await self.driver.claim(TASK, queues, owner, limit, lease, excluding=paused)
+            claimed, refused = self._sift(records)
+            if refused:
+                await self.settle_all(refused)
+            if claimed or not records:
+                return claimed
+
+    def _sift(self, records: list[Record]) -> tuple[list[Claimed], list[Settlement]]:
+        claimed: list[Claimed] = []
+        refused: list[Settlement] = []
+        now = self.driver.clock()
+        for record in records:
+            try:
+                task = Claimed(record, decode_spec(record.body))
+            except msgspec.MsgspecError as error:
+                task = Claimed(record, TaskSpec("?", b""))
+                info = ErrorInfo("omniq.SerializationError", f"the task's record can't be read: {error}")
+                refused.append(settlement.fail(task, info, worker=record.owner or "", started_at=now, now=now))
+                continue
+            if lifecycle.is_overdue(record, now):
+                refused.append(settlement.expire(task, now))
+            elif lifecycle.is_poison(record, task.spec, self._max_claims):
+                lost = WorkerLostError(record.claims - task.spec.orderly - 1)
+                info = ErrorInfo("omniq.errors.WorkerLostError", str(lost))
+                refused.append(settlement.fail(task, info, worker=record.owner or "", started_at=now, now=now))
+            else:
+                claimed.append(task)
+        return claimed, refused
+
+    async def settle(self, claimed: Claimed, outcome: Outcome, *, worker: str, started_at: int) -> bool:
+        """Write one attempt's outcome; ``False``: the lease was lost, and nothing is written."""
+        return (await self.settle_all([self.settlement(claimed, outcome, worker=worker, started_at=started_at)]))[0]
+
+    def settlement(self, claimed: Claimed, outcome: Outcome, *, worker: str, started_at: int) -> Settlement:
+        """What one attempt's outcome asks to be written, decided now."""
+        now = self.driver.clock()
+        return settlement.settle(claimed, outcome, worker=worker, started_at=started_at, now=now, chance=self._chance())
+
+    async def settle_all(self, settlements: Sequence[Settlement]) -> list[bool]:
+        """Write settlements in one go; says of each whether its lease still stood."""
+        if self._in_one:
+            return await self._settle_in_one(settlements)
+        results = [Insert(each.result) for each in settlements if each.result is not None]
+        await self._results.write(results)
+        outcomes = await self.driver.write([Replace(each.task, each.previous) for each in settlements])
+        for each, applied in zip(settlements, outcomes, strict=True):
+            if applied:
+                self.note(*each.events)
+        await self.flush_events()
+        return outcomes
+
+    async def _settle_in_one(self, settlements: Sequence[Settlement]) -> list[bool]:
+        ops: list[Op] = []
+        replaces: list[int] = []
+        if self._noted:
+            ops.append(Append(self._take_noted()))
+        for each in settlements:
+            at = len(ops)
+            replaces.append(at)
+            ops.append(Replace(each.task, each.previous))
+            if each.result is not None:
+                ops.append(Insert(each.result, at))
+            ops.append(Append(each.events, at))
+        outcomes = await self.driver.write(ops)
+        return [outcomes[at] for at in replaces]
+
+    async def extend(self, claimed: Sequence[Claimed], lease: int) -> list[bool]:
+        """Send a heartbeat for each: its lease ends ``lease`` microseconds from now, unless it is lost already."""
+        due_at = self.driver.clock() + lease
+        return await self.driver.write([Extend(task.record, due_at) for task in claimed])
+
+    # --- events that may wait a moment ---
+
+    def note(self, *events: TaskEvent) -> None:
+        """Have events written with the next settlement, or soon."""
+        self._noted.extend(events)
+        if self._flush_timer is None and self._noted:
+            self._flush_timer = asyncio.get_running_loop().call_later(NOTED_SECONDS, self._flush_soon)
+
+    def _take_noted(self) -> tuple[TaskEvent, ...]:
+        if self._flush_timer is not None:
+            self._flush_timer.cancel()
+            self._flush_timer = None
+        noted, self._noted = tuple(self._noted), []
+        return noted
+
+    def _flush_soon(self) -> None:
+        self._flush_timer = None
+        task = asyncio.ensure_future(self._flush_logged())
+        self._flushing.add(task)
+        task.add_done_callback(self._flushing.discard)
+
+    async def _flush_logged(self) -> None:
+        try:
+            await self.flush_events()
+        except StoreError as error:
+            logger.error("events could not be written and wait for the next write: %s", error)
+
+    async def flush_events(self) -> None:
+        """Write the events that wait.
+
+        Raises:
+            StoreError: They could not be written, and wait again.
+        """
+        noted = self._take_noted()
+        if not noted:
+            return
+        try:
+            await self._events.write([Append(noted)])
+        except StoreError:
+            self._noted[:0] = noted
+            raise
+
+    # --- the user's side ---
+
+    async def get(self, task_id: str) -> Task:
+        """One task.
+
+        Raises:
+            TaskNotFoundError: There is none.
+        """
+        return task_of(await self._record(task_id))
+
+    async def _record(self, task_id: str) -> Record:
+        (record,) = await self.driver.get([(TASK, task_id)])
+        if record is None:
+            raise TaskNotFoundError(task_id)
+        return record
+
+    async def list_tasks(
+        self,
+        *,
+        queue: str | None = None,
+        status: TaskStatus | None = None,
+        limit: int = 100,
+        cursor: str | None = None,
+        newest_first: bool = True,
+    ) -> TaskPage:
+        """A page of tasks, in order of their ids, which is that of their making."""
+        state = None if status is None else status.value
+        match = Filter(kind=TASK, partition=queue, state=state, newest_first=newest_first)
+        records: list[Record] = []
+        while True:
+            page = await self.driver.scan(match, cursor=cursor, limit=limit - len(records))
+            records += page.records
+            cursor = page.cursor
+            if cursor is None or len(records) >= limit:
+                return TaskPage([task_of(record) for record in records], cursor)
+
+    async def cancel(self, task_id: str) -> Task:
+        """Take a task out of the queue, or take its lease away if it runs.
+
+        Raises:
+            TaskNotFoundError: There is none.
+            TaskStateError: It has ended already.
+        """
+        return await self._transition(task_id, "cancel", lifecycle.CANCELLABLE, lifecycle.cancel, "task.cancelled")
+
+    async def retry(self, task_id: str) -> Task:
+        """Put a task that failed, was cancelled, expired or was skipped back into the queue.
+
+        Raises:
+            TaskNotFoundError: There is none.
+            TaskStateError: It waits, runs or has succeeded.
+        """
+        return await self._transition(task_id, "retry", lifecycle.REPLAYABLE, lifecycle.replay, "task.retried")
+
+    async def _transition(
+        self,
+        task_id: str,
+        action: str,
+        accepts: Collection[TaskStatus],
+        change: Callable[[Record, TaskSpec, int], Record],
+        event_type: str,
+    ) -> Task:
+        for _ in range(_CONFLICTS):
+            record = await self._record(task_id)
+            if TaskStatus(record.state) not in accepts:
+                raise TaskStateError(task_id, action, record.state, " or ".join(sorted(accepts)))
+            spec = decode_spec(record.body)
+            now = self.driver.clock()
+            changed = change(record, spec, now)
+            event = TaskEvent(
+                now, event_type, task_id, spec.func, record.partition, record.owner, record.claims, None, spec.schedule_id
+            )  # fmt: skip
+            if await self._write_with_event(Replace(changed, record), event):
+                return task_of(changed)
+        raise TaskStateError(task_id, action, "changing all the time", " or ".join(sorted(accepts)))
+
+    async def _write_with_event(self, op: Op, event: TaskEvent) -> bool:
+        if self._events is self.driver:
+            return (await self.driver.write([op, Append((event,), 0)]))[0]
+        (applied,) = await self.driver.write([op])
+        if applied:
+            await self._events.write([Append((event,))])
+        return applied
+
+    async def stats(self) -> dict[str, dict[str, int]]:
+        """How many tasks each queue has in each status."""
+        queues: dict[str, dict[str, int]] = {}
+        for (queue, state), n in sorted((await self.driver.count(TASK)).items()):
+            queues.setdefault(queue, {})[state] = n
+        return queues
+
+    # --- pause ---
+
+    async def pause(self, queue: str) -> None:
+        """Have no worker take tasks from a queue; those that run go on."""
+        await self._control(queue, PAUSED, "queue.paused")
+
+    async def resume(self, queue: str) -> None:
+        """Have workers take tasks from a queue again."""
+        await self._control(queue, ACTIVE, "queue.resumed")
+
+    async def _control(self, queue: str, state: str, event_type: str) -> None:
+        for _ in range(_CONFLICTS):
+            (old,) = await self.driver.get([(CONTROL, queue)])
+            now = self.driver.clock()
+            created = now if old is None else old.created_at
+            # Due at once: the write wakes the workers, so that a resumed queue goes on without waiting for a poll.
+            new = Record(CONTROL, queue, queue, state, 0, now, None, 0, 1, created, now, None, b"")
+            op = Insert(new) if old is None else Replace(new, old)
+            if await self._write_with_event(op, TaskEvent(now, event_type, queue=queue)):
+                self._paused_until = 0.0
+                return
+        raise StoreError(self.driver.url, f"the queue {queue!r} is being paused and resumed all the time")
+
+    async def paused(self) -> frozenset[str]:
+        """The queues that are paused."""
+        match = Filter(kind=CONTROL, state=PAUSED)
+        return frozenset([record.key for record in await self._scan_all(match)])
+
+    async def _paused_queues(self) -> frozenset[str]:
+        # Asked at every claim: an answer may be a quarter of a second old.
+        now = asyncio.get_running_loop().time()
+        if now >= self._paused_until:
+            self._paused = await self.paused()
+            self._paused_until = now + _PAUSED_SECONDS
+        return self._paused
+
+    async def _scan_all(self, match: Filter) -> list[Record]:
+        records: list[Record] = []
+        page = Page([], None)
+        while True:
+            page = await self.driver.scan(match, cursor=page.cursor, limit=_PAGE)
+            records += page.records
+            if page.cursor is None:
+                return records
+
+    # --- purge ---
+
+    async def purge(
+        self,
+        *,
+        queue: str | None = None,
+        statuses: Collection[TaskStatus] = (TaskStatus.SUCCEEDED, TaskStatus.CANCELLED, TaskStatus.EXPIRED, TaskStatus.SKIPPED),
+        before: int | None = None,
+    ) -> int:
+        """Delete tasks and their results; says how many tasks.
+
+        Args:
+            queue: Only of this queue.
+            statuses: In these states. A running task can't be purged.
+            before: Only those that last changed before this moment, in microseconds since 1970.
+        """
+        purged = 0
+        for status in statuses:
+            if status is TaskStatus.RUNNING:
+                raise TaskStateError("(any)", "purge", status.value, "not running: cancel it first")
+            match = Filter(kind=TASK, partition=queue, state=status.value)
+            cursor: str | None = None
+            while True:
+                page = await self.driver.scan(match, cursor=cursor, limit=_PAGE)
+                old = [record for record in page.records if before is None or record.updated_at < before]
+                purged += await self.delete(old)
+                cursor = page.cursor
+                if cursor is None:
+                    break
+        return purged
+
+    async def delete(self, tasks: Sequence[Record]) -> int:
+        """Delete tasks that have not changed since they were read, with the results of their last attempts."""
+        results = await self._results.get([(RESULT, result_key(task.key, task.claims)) for task in tasks])
+        outcomes = await self.driver.write([Delete(task) for task in tasks])
+        await self._results.write([Delete(result) for result in results if result is not None])
+        return sum(outcomes)
+
+
+def _enqueued(record: Record, spec: TaskSpec) -> TaskEvent:
+    return TaskEvent(
+        record.created_at, "task.enqueued", record.key, spec.func, record.partition, None, 0, None, spec.schedule_id
+    )  # fmt: skip

@@ -1,0 +1,65 @@
+"""The results over any driver: what became of tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ..models.record import Record
+from ..models.result import RESULT, ResultBody, decode_result, result_key
+from ..models.task import TASK, TaskStatus
+from .component import Component
+from .driver import Driver
+
+
+class StoredOutcome(msgspec.Struct, frozen=True):
+    """A task that has ended, and its result's body if its state has one."""
+
+    task: Record
+    result: ResultBody | None
+
+
+class BaseResultStorage(Component):
+    """Reads results. A result counts only if its task's record names the attempt that it belongs to.
+
+    Args:
+        store: The results' driver, URL or path.
+        tasks: The tasks' driver; the results' unless given.
+        **options: For a driver made from a URL.
+    """
+
+    def __init__(self, store: Driver | str | Path, *, tasks: Driver | None = None, **options: Any) -> None:
+        super().__init__(store, **options)
+        self._tasks = tasks or self.driver
+
+    async def outcomes(self, task_ids: Sequence[str]) -> list[StoredOutcome | Record | None]:
+        """What each task has come to: its outcome, its record while it goes on, ``None`` if there is no such task."""
+        first_results: list[Record | None]
+        if self._tasks is self.driver:
+            # Most tasks end at their first attempt, so its result comes along in the same round trip.
+            keys = [(TASK, task_id) for task_id in task_ids]
+            keys += [(RESULT, result_key(task_id, 1)) for task_id in task_ids]
+            both = await self.driver.get(keys)
+            records, first_results = both[: len(task_ids)], both[len(task_ids) :]
+        else:
+            records, first_results = await self._tasks.get([(TASK, task_id) for task_id in task_ids]), []
+        wanted = [record for record in records if record is not None and _has_result(record)]
+        results = {record.key: result for record, result in zip(records, first_results, strict=False) if record}
+        later = [record for record in wanted if record.claims != 1 or results.get(record.key) is None]
+        found = await self.driver.get([(RESULT, result_key(record.key, record.claims)) for record in later])
+        results |= {record.key: result for record, result in zip(later, found, strict=True)}
+        return [_outcome(record, results) for record in records]
+
+
+def _has_result(record: Record) -> bool:
+    return record.state in (TaskStatus.SUCCEEDED, TaskStatus.FAILED)
+
+
+def _outcome(record: Record | None, results: dict[str, Record | None]) -> StoredOutcome | Record | None:
+    if record is None or not TaskStatus(record.state).is_final:
+        return record
+    result = results.get(record.key) if _has_result(record) else None
+    return StoredOutcome(record, None if result is None else decode_result(result.body))

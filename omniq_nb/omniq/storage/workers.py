@@ -1,0 +1,84 @@
+"""The workers' registrations over any driver: who serves which queues, and who has gone silent."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from ..clock import SECOND, to_datetime
+from ..models.event import TaskEvent
+from ..models.record import Append, Delete, Filter, Insert, Record, Replace
+from .driver import Driver
+
+WORKER = "worker"
+"""Kind of a worker's record."""
+ALIVE, GONE_AFTER = "alive", 60 * SECOND
+
+
+class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A worker pool as it last reported.
+
+    Attributes:
+        id: Its name; owner of its claims.
+        host: The machine.
+        pid: The process.
+        type: ``async``, ``thread`` ...
+        concurrency: Tasks at a time.
+        running: Tasks now.
+        queues: In order of preference; empty: all.
+        started_at: When it began.
+        seen_at: When it last reported.
+    """
+
+    id: str
+    host: str
+    pid: int
+    type: str
+    concurrency: int
+    running: int
+    queues: tuple[str, ...]
+    started_at: datetime
+    seen_at: datetime
+
+
+class WorkerRegistry:
+    """Registrations over a driver that is open."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+        self._own: dict[str, Record] = {}
+
+    async def report(self, info: WorkerInfo) -> None:
+        """Register a worker, or say that it is still there."""
+        now = self._driver.clock()
+        body = msgspec.msgpack.encode(info)
+        record = Record(WORKER, info.id, "", ALIVE, 0, None, None, 0, 1, now, now, now + GONE_AFTER, body)
+        previous = self._own.get(info.id)
+        if previous is None:
+            event = TaskEvent(now, "worker.started", worker=info.id)
+            await self._driver.write([Insert(record), Append((event,), 0)])
+        elif not (await self._driver.write([Replace(record, previous)]))[0]:
+            # Maintenance took it for gone (a suspended laptop): it is back.
+            await self._driver.write([Insert(record)])
+        else:
+            record.version = previous.version + 1
+        self._own[info.id] = record
+
+    async def leave(self, worker_id: str) -> None:
+        """Take a worker's registration back."""
+        record = self._own.pop(worker_id, None)
+        if record is not None:
+            event = TaskEvent(self._driver.clock(), "worker.stopped", worker=worker_id)
+            await self._driver.write([Delete(record), Append((event,), 0)])
+
+    async def list_workers(self) -> list[WorkerInfo]:
+        """The workers that have reported lately."""
+        page = await self._driver.scan(Filter(kind=WORKER), limit=1000)
+        now = self._driver.clock()
+        return [_info(record) for record in page.records if record.expires_at is None or record.expires_at > now]
+
+
+def _info(record: Record) -> WorkerInfo:
+    info = msgspec.msgpack.decode(record.body, type=WorkerInfo)
+    return msgspec.structs.replace(info, seen_at=to_datetime(record.updated_at))

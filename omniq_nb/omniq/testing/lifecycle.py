@@ -1,0 +1,301 @@
+"""Life of a driver: opening, closing, cloning, cancelled and concurrent calls, and what outlives it (rules 5, 7 and 8)."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ..clock import SECOND
+from ..errors import NotOpenError, StoreError
+from ..models.record import Append, EventFilter, Filter, Insert, Op, Replace
+from ..storage.driver import Driver
+from .clock import FakeClock
+from .harness import KIND, DriverHarness, StoreUnderTest, changed, driver_test, keys, scan_all
+
+
+def _every_read(driver: Driver) -> dict[str, Coroutine[Any, Any, Any]]:
+    return {
+        "get": driver.get([(KIND, "a")]),
+        "scan": driver.scan(Filter(kind=KIND)),
+        "count": driver.count(KIND),
+        "next_due": driver.next_due(KIND),
+        "query": driver.query(EventFilter()),
+        "read_log": driver.read_log(None),
+    }
+
+
+async def _refuses_every_call(store: StoreUnderTest, driver: Driver) -> None:
+    calls = _every_read(driver) | {
+        "claim": driver.claim(KIND, None, "owner", 1, SECOND),
+        "write": driver.write([Insert(store.record("x"))]),
+        "trim_log": driver.trim_log(0),
+    }
+    for name, call in calls.items():
+        try:
+            await call
+        except NotOpenError:
+            continue
+        pytest.fail(f"{name}() of a driver that is not open did not raise NotOpenError")
+
+
+class LifecycleTests(DriverHarness):
+    """Proves that a driver can be opened, closed, cloned, interrupted and shared without harm."""
+
+    @driver_test
+    async def test_closing_twice_does_nothing(self, store: StoreUnderTest) -> None:
+        await store.put(store.record("a"))
+        await store.driver.close()
+        await store.driver.close()
+        unopened = self.make_driver(store.url, clock=store.clock)
+        await unopened.close()
+
+    @driver_test
+    async def test_calls_of_a_closed_driver_are_refused(self, store: StoreUnderTest) -> None:
+        await store.put(store.record("a"))
+        driver = store.driver
+        await store.reopen()
+        await _refuses_every_call(store, driver)
+        assert keys(await scan_all(store.driver, Filter(kind=KIND))) == ["a"]
+
+    @driver_test
+    async def test_calls_of_an_unopened_driver_are_refused(self, store: StoreUnderTest) -> None:
+        await _refuses_every_call(store, self.make_driver(store.url, clock=store.clock))
+        await _refuses_every_call(store, store.driver.clone())
+
+    @driver_test
+    async def test_closed_driver_can_be_opened_again(self, store: StoreUnderTest) -> None:
+        other = await store.open_another()
+        for n in range(3):
+            await store.driver.close()
+            await store.driver.open()
+            await store.put(store.record(f"{n}"))
+            assert (await store.must_read(f"{n}")).version == 1
+        assert keys(await scan_all(other, Filter(kind=KIND))) == ["0", "1", "2"]
+
+    @driver_test
+    async def test_closing_one_driver_leaves_the_others(self, store: StoreUnderTest) -> None:
+        others = [await store.open_another() for _ in range(4)]
+        await store.put(store.record("a"))
+        for closed, left in zip(others, [*others[1:], store.driver], strict=True):
+            await closed.close()
+            assert await left.count(KIND) == {("default", "pending"): 1}
+        assert keys(await store.claim()) == ["a"]
+
+    @driver_test
+    async def test_closing_finishes_what_was_accepted(self, store: StoreUnderTest) -> None:
+        other = await store.open_another()
+        calls = [asyncio.create_task(store.driver.write([Insert(store.record(f"{n:02}"))])) for n in range(50)]
+        await asyncio.sleep(0)
+        await store.driver.close()
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+        for n, outcome in enumerate(outcomes):
+            (there,) = await other.get([(KIND, f"{n:02}")])
+            if isinstance(outcome, NotOpenError):
+                assert there is None, "a refused write was done all the same"
+            else:
+                assert outcome == [True]
+                assert there is not None, "an accepted write was lost"
+
+    @driver_test
+    async def test_clone_is_unopened_and_of_the_same_store(self, store: StoreUnderTest) -> None:
+        await store.put(store.record("a"))
+        twin = store.driver.clone()
+        assert type(twin) is type(store.driver)
+        assert (twin.url, twin.clock, twin.durability) == (store.driver.url, store.driver.clock, store.driver.durability)
+        async with twin:
+            (claimed,) = await twin.claim(KIND, None, "twin", 5, 30 * SECOND)
+            assert claimed.key == "a"
+        assert (await store.must_read("a")).owner == "twin"
+
+    @driver_test
+    async def test_clone_works_on_another_loop_in_another_thread(self, store: StoreUnderTest) -> None:
+        twin = store.driver.clone()
+
+        async def in_the_thread() -> list[str]:
+            async with twin:
+                for n in range(100):
+                    assert await twin.write([Insert(store.record(f"theirs-{n:03}"))]) == [True]
+                return keys(await scan_all(twin, Filter(kind=KIND, prefix="theirs")))
+
+        there = asyncio.create_task(asyncio.to_thread(asyncio.run, in_the_thread()))
+        for n in range(100):
+            await store.put(store.record(f"ours-{n:03}"))
+        assert await there == [f"theirs-{n:03}" for n in range(100)]
+        assert await store.counts_match() == {("default", "pending"): 200}
+
+    @driver_test
+    async def test_clone_in_another_thread_wakes_our_watchers(self, store: StoreUnderTest) -> None:
+        if not self.capabilities.pushes:
+            pytest.skip("the driver does not declare pushes")
+        twin = store.driver.clone()
+
+        async def in_the_thread(n: int) -> None:
+            async with twin:
+                await twin.write([Insert(store.record(f"{n}"))])
+
+        with store.driver.watch(claimable=True) as changes:
+            for n in range(5):
+                changes.clear()
+                there = asyncio.create_task(asyncio.to_thread(asyncio.run, in_the_thread(n)))
+                assert await changes.wait(30)
+                await there
+
+    @driver_test
+    async def test_calls_may_be_made_concurrently(self, store: StoreUnderTest) -> None:
+        async def live(n: int) -> None:
+            record = store.record(f"{n:03}", partition=f"p{n}")
+            assert await store.driver.write([Insert(record), Append((store.event(n),), after=0)]) == [True, True]
+            assert await store.read(record.key) == record
+            (held,) = await store.claim(1, partitions=[record.partition], owner=f"w{n}")
+            assert held.key == record.key
+            done = changed(held, state="done", due_at=None, body=b"%d" % n)
+            assert await store.driver.write([Replace(done, held)]) == [True]
+            assert (await store.must_read(record.key)).body == b"%d" % n
+            assert keys(await scan_all(store.driver, Filter(kind=KIND, partition=f"p{n}"))) == [record.key]
+            assert (await store.driver.query(EventFilter(task_id=f"task-{n}")))["ts"] == [store.clock() + n * SECOND]
+            assert (await store.driver.count(KIND))[record.partition, "done"] == 1
+
+        await asyncio.gather(*(live(n) for n in range(60)))
+        assert await store.counts_match() == {(f"p{n}", "done"): 1 for n in range(60)}
+
+    @driver_test
+    async def test_cancelled_writes_leave_the_store_consistent(self, store: StoreUnderTest) -> None:
+        accepted: set[int] = set()
+        for n in range(80):
+            ops: list[Op] = [
+                Insert(store.record(f"{n:02}-a")),
+                Insert(store.record(f"{n:02}-b"), after=0),
+                Append((store.event(task_id=f"{n:02}"),), after=1),
+            ]
+            call = asyncio.create_task(store.driver.write(ops))
+            for _ in range(n % 8):
+                await asyncio.sleep(0)
+            call.cancel()
+            if (await asyncio.gather(call, return_exceptions=True)) == [[True, True, True]]:
+                accepted.add(n)
+        await store.put(store.record("afterwards"))
+        await store.reopen()
+        there = set(keys(await scan_all(store.driver, Filter(kind=KIND))))
+        events = (await store.driver.query(EventFilter()))["task_id"]
+        assert len(events) == len(set(events))
+        for n in range(80):
+            whole = (f"{n:02}-a" in there, f"{n:02}-b" in there, f"{n:02}" in events)
+            if self.capabilities.atomic_batches:
+                assert len(set(whole)) == 1, f"half of a batch is there: {whole}"
+            else:
+                assert list(whole) == sorted(whole, reverse=True), f"an operation applied without its `after`: {whole}"
+            assert all(whole) or n not in accepted, "an accepted write was lost"
+        assert "afterwards" in there
+        await store.counts_match()
+
+    @driver_test
+    async def test_cancelled_claims_leave_the_store_consistent(self, store: StoreUnderTest) -> None:
+        await store.put(*(store.record(f"{n:03}") for n in range(200)))
+        given: list[str] = []
+        for n in range(80):
+            call = asyncio.create_task(store.claim(2, owner=f"w{n}", lease=10))
+            for _ in range(n % 8):
+                await asyncio.sleep(0)
+            call.cancel()
+            (outcome,) = await asyncio.gather(call, return_exceptions=True)
+            if isinstance(outcome, list):
+                given += keys(outcome)
+        await store.reopen()
+        assert len(given) == len(set(given))
+        records = {record.key: record for record in await scan_all(store.driver, Filter(kind=KIND))}
+        for record in records.values():
+            running = record.state == "running"
+            assert (record.version, record.claims) == ((2, 1) if running else (1, 0))
+            assert running == (record.owner is not None)
+            assert running or record.key not in given
+        await store.counts_match()
+        # Whatever a cancelled claim took comes back when its lease ends.
+        store.clock.advance(10)
+        assert len(await store.claim(1000)) == 200
+
+    @driver_test
+    async def test_cancelled_reads_are_no_trouble(self, store: StoreUnderTest) -> None:
+        await store.put(*(store.record(f"{n:03}") for n in range(200)))
+        for n in range(8):
+            calls = [asyncio.create_task(call) for call in _every_read(store.driver).values()]
+            for _ in range(n):
+                await asyncio.sleep(0)
+            for call in calls:
+                call.cancel()
+            await asyncio.gather(*calls, return_exceptions=True)
+            assert len(await scan_all(store.driver, Filter(kind=KIND))) == 200
+            assert await store.driver.count(KIND) == {("default", "pending"): 200}
+
+    @driver_test
+    async def test_reopened_store_has_everything(self, store: StoreUnderTest) -> None:
+        if not self.capabilities.durable:
+            pytest.skip("the driver does not declare durable")
+        waiting = store.record("waiting", partition="ü", rank=-4, due_in=99, expires_in=5, body=bytes(range(256)) * 500)
+        await store.put(waiting, store.record("claimed"))
+        held = await store.claim_one("claimed", lease=20)
+        event = store.event(3)
+        assert await store.driver.write([Append((event,))]) == [True]
+        _, position = await store.driver.read_log(None)
+
+        await store.reopen()
+
+        assert await store.read("waiting") == waiting
+        assert await store.read("claimed") == held
+        assert await store.counts_match() == {("ü", "pending"): 1, ("default", "running"): 1}
+        assert await store.driver.next_due(KIND) == held.due_at
+        assert (await store.driver.query(EventFilter()))["task_id"] == [event.task_id]
+        assert await store.driver.read_log(position) == ([], position)
+        done = changed(held, state="done", due_at=None)
+        assert await store.driver.write([Replace(done, held)]) == [True], "the fence did not outlive the driver"
+
+    @driver_test
+    async def test_full_durability_works_like_normal(self, store: StoreUnderTest) -> None:
+        flushing = await store.open_another(durability="full")
+        assert await flushing.write([Insert(store.record(f"{n:03}")) for n in range(200)]) == [True] * 200
+        for n in range(10):
+            (held,) = await flushing.claim(KIND, None, f"w{n}", 1, 30 * SECOND)
+            assert await flushing.write([Replace(changed(held, state="done", due_at=None), held)]) == [True]
+        await flushing.close()
+        assert await store.counts_match() == {("default", "done"): 10, ("default", "pending"): 190}
+
+    @driver_test
+    async def test_unusable_store_gives_a_clear_error(self, store: StoreUnderTest) -> None:
+        url = self.unusable_url(store.directory)
+        if url is None:
+            return
+        driver = self.make_driver(url, clock=store.clock)
+        with pytest.raises(StoreError) as caught:
+            await driver.open()
+        assert caught.value.__cause__ is not None or caught.value.__suppress_context__ or type(caught.value) is not StoreError
+        assert "hunter2" not in str(caught.value), "the message shows the password"
+        await driver.close()
+        await _refuses_every_call(store, driver)
+
+    def test_closing_leaves_no_thread_and_no_task(self, tmp_path: Path) -> None:
+        """What a driver starts, it ends."""
+
+        async def live(url: str) -> set[asyncio.Task[Any]]:
+            before = asyncio.all_tasks()
+            clock = FakeClock()
+            async with self.make_driver(url, clock=clock) as driver:
+                with driver.watch() as changes:
+                    changes.clear()
+                    await driver.count(KIND)
+                    await driver.write([Append(())])
+                    await changes.wait(0.01)
+            return asyncio.all_tasks() - before
+
+        url = self.url(tmp_path)
+        asyncio.run(live(url))  # what a client library starts once for the process is not the driver's
+        threads = set(threading.enumerate())
+        left = asyncio.run(live(url))
+        asyncio.run(self.discard(url))
+        assert not left, f"tasks still run: {left}"
+        for thread in set(threading.enumerate()) - threads:
+            thread.join(10)  # it may be on its last step
+        assert set(threading.enumerate()) <= threads, f"threads still run: {set(threading.enumerate()) - threads}"

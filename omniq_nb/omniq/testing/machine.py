@@ -1,0 +1,247 @@
+"""Any sequence of calls: a driver and the model live through the same one, and must always say the same."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from msgspec.structs import replace
+
+from ..models.event import TaskEvent
+from ..models.record import Append, Delete, EventFilter, Extend, Filter, Insert, Op, Record, Replace
+from ..storage.driver import Driver
+from .clock import FakeClock
+from .harness import SECOND, DriverHarness, scan_all
+from .model import Model
+
+T = TypeVar("T")
+
+kinds = st.sampled_from(["task", "result"])
+record_keys = st.sampled_from(["a", "b", "B", "c%", "é"])
+partitions = st.sampled_from(["p", "q", "r"])
+partition_lists = st.none() | st.lists(partitions, max_size=4)
+states = st.sampled_from(["pending", "done"])
+ranks = st.integers(-1, 1)
+offsets = st.none() | st.integers(-2, 5)
+"""Seconds from now; none: never."""
+bodies = st.sampled_from([b"", b"x", b"\x00" * 5])
+event_types = st.sampled_from(["task.started", "task.done", "queue.paused"])
+which = st.integers(0, 30)
+"""Chooses among the records seen so far, counted from the latest."""
+guards = st.none() | st.integers(0, 5)
+sends = st.booleans()
+
+
+class DriverMachine(RuleBasedStateMachine):
+    """Calls a driver and a `Model` in step. Operations gather in a batch until one of them sends it."""
+
+    harness: ClassVar[DriverHarness]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        self.directory = tempfile.TemporaryDirectory()
+        self.clock = FakeClock()
+        self.model = Model()
+        self.batch: list[Op] = []
+        self.url = self.harness.url(Path(self.directory.name))
+        self.driver: Driver = self.harness.make_driver(self.url, clock=self.clock)
+        self.wait_for(self.driver.open())
+        _, self.position = self.wait_for(self.driver.read_log(None))
+        self.events_read = 0
+        self.seen: list[Record] = []
+
+    def teardown(self) -> None:
+        self.wait_for(self.driver.close())
+        self.wait_for(self.harness.discard(self.url))
+        self.runner.close()
+        self.directory.cleanup()
+
+    def wait_for(self, call: Coroutine[Any, Any, T]) -> T:
+        async def within_a_minute() -> T:
+            async with asyncio.timeout(60):
+                return await call
+
+        return self.runner.run(within_a_minute())
+
+    # --- writing ---
+
+    def at(self, offset: int | None) -> int | None:
+        return None if offset is None else self.clock() + offset * SECOND
+
+    def add(self, op: Op, guard: int | None, *, send: bool) -> None:
+        if guard is not None and guard < len(self.batch):
+            op = replace(op, after=guard)
+        self.batch.append(op)
+        if send:
+            self.send()
+
+    def send(self) -> None:
+        batch, self.batch = self.batch, []
+        assert self.wait_for(self.driver.write(batch)) == self.model.write(batch)
+
+    def earlier(self, number: int) -> Record:
+        return self.seen[-1 - number % len(self.seen)]
+
+    @rule(
+        kind=kinds, key=record_keys, partition=partitions, state=states, rank=ranks, due=offsets, expires=offsets,
+        age=st.integers(0, 2), body=bodies, guard=guards, send=sends,
+    )  # fmt: skip
+    def insert(
+        self, kind: str, key: str, partition: str, state: str, rank: int, due: int | None, expires: int | None,
+        age: int, body: bytes, guard: int | None, send: bool,
+    ) -> None:  # fmt: skip
+        now = self.clock()
+        record = Record(
+            kind, key, partition, state, rank, self.at(due), None, 0, 1, now - age, now, self.at(expires), body
+        )
+        self.add(Insert(record), guard, send=send)
+
+    @precondition(lambda self: self.seen)
+    @rule(
+        number=which, partition=partitions, state=states, rank=ranks, due=offsets, expires=offsets, same_body=sends,
+        guard=guards, send=sends,
+    )  # fmt: skip
+    def replace(
+        self, number: int, partition: str, state: str, rank: int, due: int | None, expires: int | None,
+        same_body: bool, guard: int | None, send: bool,
+    ) -> None:  # fmt: skip
+        previous = self.earlier(number)
+        record = replace(
+            previous,
+            partition=partition,
+            state=state,
+            rank=rank,
+            due_at=self.at(due),
+            expires_at=self.at(expires),
+            body=previous.body if same_body else b"other",
+        )
+        self.add(Replace(record, previous), guard, send=send)
+
+    @precondition(lambda self: self.seen)
+    @rule(number=which, guard=guards, send=sends)
+    def settle(self, number: int, guard: int | None, send: bool) -> None:
+        previous = self.earlier(number)
+        self.add(Replace(replace(previous, state="done", due_at=None), previous), guard, send=send)
+
+    @precondition(lambda self: self.seen)
+    @rule(number=which, due=st.integers(-2, 5), guard=guards, send=sends)
+    def extend(self, number: int, due: int, guard: int | None, send: bool) -> None:
+        self.add(Extend(self.earlier(number), self.clock() + due * SECOND), guard, send=send)
+
+    @precondition(lambda self: self.seen)
+    @rule(number=which, guard=guards, send=sends)
+    def delete(self, number: int, guard: int | None, send: bool) -> None:
+        self.add(Delete(self.earlier(number)), guard, send=send)
+
+    @rule(times=st.lists(st.tuples(st.integers(-2, 2), event_types), max_size=3), guard=guards, send=sends)
+    def append(self, times: list[tuple[int, str]], guard: int | None, send: bool) -> None:
+        events = tuple(TaskEvent(ts=self.clock() + n * SECOND, event_type=event_type) for n, event_type in times)
+        self.add(Append(events), guard, send=send)
+
+    @precondition(lambda self: self.batch)
+    @rule()
+    def send_batch(self) -> None:
+        self.send()
+
+    # --- claiming and time ---
+
+    @rule(
+        kind=kinds, chosen=partition_lists, excluding=st.lists(partitions, max_size=2), limit=st.integers(0, 4),
+        lease=st.integers(1, 4),
+    )  # fmt: skip
+    def claim(self, kind: str, chosen: list[str] | None, excluding: list[str], limit: int, lease: int) -> None:
+        claimed = self.wait_for(
+            self.driver.claim(kind, chosen, "owner", limit, lease * SECOND, excluding=tuple(excluding))
+        )
+        assert claimed == self.model.claim(kind, chosen, "owner", limit, lease * SECOND, excluding, self.clock())
+        self.seen += claimed
+
+    @rule(seconds=st.sampled_from([0.000001, 1, 2, 10]))
+    def time_passes(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+
+    # --- reading ---
+
+    @rule(kind=kinds, asked=st.lists(record_keys, max_size=3))
+    def get(self, kind: str, asked: list[str]) -> None:
+        found = self.wait_for(self.driver.get([(kind, key) for key in asked]))
+        assert found == [self.model.records.get((kind, key)) for key in asked]
+        self.seen += [record for record in found if record is not None]
+
+    @rule(
+        kind=kinds, partition=st.none() | partitions, state=st.none() | states, expires=offsets,
+        prefix=st.sampled_from(["", "c", "c%", "b"]), newest_first=sends, limit=st.integers(1, 4),
+    )  # fmt: skip
+    def scan(
+        self, kind: str, partition: str | None, state: str | None, expires: int | None, prefix: str,
+        newest_first: bool, limit: int,
+    ) -> None:  # fmt: skip
+        match = Filter(
+            kind=kind,
+            partition=partition,
+            state=state,
+            expires_before=self.at(expires),
+            prefix=prefix,
+            newest_first=newest_first and expires is None,
+        )
+        assert self.wait_for(scan_all(self.driver, match, limit=limit)) == self.model.scan(match)
+
+    @rule(
+        types=st.lists(st.sampled_from(["task.*", "task.done", "queue.paused"]), max_size=2), since=offsets,
+        until=offsets, limit=st.none() | st.integers(0, 3),
+    )  # fmt: skip
+    def query(self, types: list[str], since: int | None, until: int | None, limit: int | None) -> None:
+        match = EventFilter(types=tuple(types), since=self.at(since), until=self.at(until), limit=limit)
+        columns = self.wait_for(self.driver.query(match))
+        expected = self.model.query(match)
+        assert columns["ts"] == [event.ts for event in expected]
+        if limit is None:  # which of several events of one moment are the latest is left open
+            assert sorted(columns["event_type"]) == sorted(event.event_type for event in expected)
+
+    @rule(limit=st.integers(1, 5))
+    def read_log(self, limit: int) -> None:
+        events, self.position = self.wait_for(self.driver.read_log(self.position, limit))
+        assert events == self.model.events[self.events_read : self.events_read + limit]
+        self.events_read += len(events)
+
+    @rule()
+    def reopen(self) -> None:
+        if self.harness.capabilities.durable:
+            self.wait_for(self.driver.close())
+            self.driver = self.driver.clone()
+            self.wait_for(self.driver.open())
+
+    @invariant()
+    def same_state(self) -> None:
+        for kind in ("task", "result"):
+            assert self.wait_for(scan_all(self.driver, Filter(kind=kind))) == self.model.scan(Filter(kind=kind))
+            assert self.wait_for(self.driver.count(kind)) == self.model.count(kind)
+            assert self.wait_for(self.driver.next_due(kind)) == self.model.next_due(kind, self.clock())
+
+
+class ModelTests(DriverHarness):
+    """Proves that no sequence of calls, of those that Hypothesis finds, makes the driver differ from the model.
+
+    Attributes:
+        model_settings: How long Hypothesis looks for one.
+    """
+
+    model_settings: ClassVar[settings] = settings(
+        max_examples=40,
+        stateful_step_count=30,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+        phases=[Phase.generate, Phase.shrink],
+    )
+
+    def test_driver_agrees_with_the_model(self) -> None:
+        machine = type("DriverMachine", (DriverMachine,), {"harness": self})
+        run_state_machine_as_test(machine, settings=self.model_settings)  # type: ignore[no-untyped-call]

@@ -1,0 +1,1 @@
+"""What runs tasks: pool, attempt, executors, heartbeat. They know the storage contracts, and no backend."""

@@ -1,0 +1,81 @@
+"""One attempt of one task: from its claim to its outcome."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from ..core.retry import class_names
+from ..core.settlement import Claimed, Outcome, Raised, Succeeded
+from ..errors import Retry, SerializationError, SignatureError, TaskTimeoutError, UnknownFunctionError
+from ..failures import describe_error
+from ..serialization import Serializer
+from .executors import Executor
+from .functions import FunctionSource, Resolved
+
+_HOPELESS = (UnknownFunctionError, SignatureError, SerializationError)
+"""What raises one of these before the function runs will raise it again."""
+
+
+class Attempts:
+    """Runs attempts.
+
+    Args:
+        functions: Finds the task's function.
+        serializer: Reads its arguments, writes its value.
+        executor: Where its code runs.
+    """
+
+    def __init__(self, functions: FunctionSource, serializer: Serializer, executor: Executor) -> None:
+        self._functions = functions
+        self._serializer = serializer
+        self._executor = executor
+
+    async def run(self, claimed: Claimed) -> Outcome:
+        """The outcome; whatever the task raises is one.
+
+        Raises:
+            asyncio.CancelledError: The pool cancelled the attempt.
+        """
+        spec = claimed.spec
+        try:
+            function = self._functions.ready(spec) or await self._functions.resolve(spec)
+            args, kwargs = self._arguments(spec.payload, spec.func)
+        except _HOPELESS as error:
+            return Raised(describe_error(error), class_names(error), final=True)
+        try:
+            value = await self._call(function, args, kwargs, spec.timeout)
+        except Retry as request:
+            return Raised(describe_error(request), class_names(request), requested=True, delay=request.delay)
+        except asyncio.CancelledError as error:
+            if _pool_cancelled():
+                raise
+            return Raised(describe_error(error), class_names(error))
+        except BaseException as error:  # noqa: BLE001 -- a task may raise anything, SystemExit too: the worker lives on
+            return Raised(describe_error(error), class_names(error))
+        try:
+            return Succeeded(self._serializer.dumps(value, f"the result of {spec.func}"))
+        except SerializationError as error:
+            return Raised(describe_error(error), class_names(error), final=True)
+
+    def _arguments(self, payload: bytes, func: str) -> tuple[list[Any], dict[str, Any]]:
+        arguments: Any = self._serializer.loads(payload, f"the arguments of {func}")
+        args, kwargs = arguments
+        return args, kwargs
+
+    async def _call(self, function: Resolved, args: list[Any], kwargs: dict[str, Any], timeout: float | None) -> Any:
+        if timeout is None:
+            return await self._executor.run(function, args, kwargs)
+        try:
+            async with asyncio.timeout(timeout) as limit:
+                return await self._executor.run(function, args, kwargs)
+        except TimeoutError as error:
+            if limit.expired():
+                raise TaskTimeoutError(timeout) from error
+            raise  # the task's own
+
+
+def _pool_cancelled() -> bool:
+    """Whether the attempt was cancelled from outside, and did not raise CancelledError by itself."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -1,0 +1,161 @@
+"""Heartbeats, from a thread of their own: user code that blocks the loop must not cost a live worker its leases.
+
+The thread has its own event loop and its own connection. It extends the leases, notices within moments when one was
+taken away, reports that the worker is there, and does the maintenance.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Iterable
+
+from ..clock import SECOND
+from ..core.settlement import Claimed
+from ..errors import StoreError
+from ..models.task import TASK
+from ..storage.driver import Driver
+from ..storage.maintenance import Maintenance
+from ..storage.queue import BaseTaskQueue
+from ..storage.workers import WorkerInfo, WorkerRegistry
+
+logger = logging.getLogger("omniq")
+
+_CHECK_SECONDS = 0.25
+"""How soon after a change of the store the running tasks are looked at for a cancellation, and how often at most."""
+
+
+class Stores:
+    """Unopened drivers for the heartbeat's loop; components that share a store share a driver."""
+
+    def __init__(self, queue: Driver, results: Driver, events: Driver, event_retention: float | None) -> None:
+        clones: dict[int, Driver] = {id(driver): driver.clone() for driver in (queue, results, events)}
+        self.queue, self.results, self.events = clones[id(queue)], clones[id(results)], clones[id(events)]
+        self.event_retention = event_retention
+        self.all = tuple(clones.values())
+
+
+class Heartbeat:
+    """The thread.
+
+    Args:
+        stores: Where the leases are.
+        worker: The pool's name.
+        running: The tasks that run now; called from the thread.
+        info: What the worker reports of itself; called from the thread.
+        on_lost: Called from the thread with each claim whose lease is gone.
+        lease: Seconds.
+        interval: Seconds between heartbeats.
+    """
+
+    def __init__(
+        self,
+        stores: Stores,
+        worker: str,
+        *,
+        running: Callable[[], list[Claimed]],
+        info: Callable[[], WorkerInfo],
+        on_lost: Callable[[Claimed], None],
+        lease: float,
+        interval: float,
+    ) -> None:
+        self._stores = stores
+        self._worker = worker
+        self._running = running
+        self._info = info
+        self._on_lost = on_lost
+        self._lease = round(lease * SECOND)
+        self._interval = interval
+        self._thread = threading.Thread(target=self._main, name=f"omniq-heartbeat-{worker}", daemon=True)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: asyncio.Event | None = None
+        self._started = threading.Event()
+        self._failure: BaseException | None = None
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    async def stop(self) -> None:
+        """End the thread and wait for it, without blocking the loop."""
+        await asyncio.get_running_loop().run_in_executor(None, self._stop_and_join)
+
+    def _stop_and_join(self) -> None:
+        self._started.wait()
+        if self._loop is not None and self._stop is not None:
+            try:
+                self._loop.call_soon_threadsafe(self._stop.set)
+            except RuntimeError:
+                logger.debug("the heartbeat's loop has ended already")
+        self._thread.join()
+
+    def _main(self) -> None:
+        try:
+            asyncio.run(self._run())
+        finally:
+            self._started.set()
+
+    async def _run(self) -> None:
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        self._started.set()
+        while not self._stop.is_set():
+            try:
+                await self._beat_until_stopped()
+            except StoreError as error:
+                # The leases go on until they end; perhaps the store is back before.
+                logger.error("worker %s can't send heartbeats and tries again: %s", self._worker, error)
+                await self._pause(min(1.0, self._interval))
+
+    async def _pause(self, seconds: float) -> None:
+        assert self._stop is not None  # noqa: S101 -- set before the first pause
+        try:
+            async with asyncio.timeout(seconds):
+                await self._stop.wait()
+        except TimeoutError:
+            return
+
+    async def _beat_until_stopped(self) -> None:
+        stores = self._stores
+        for driver in stores.all:
+            await driver.open()
+        try:
+            queue = BaseTaskQueue(stores.queue, results=stores.results, events=stores.events)
+            registry = WorkerRegistry(stores.queue)
+            maintenance = Maintenance(queue, stores.results, stores.events, stores.event_retention)
+            await asyncio.gather(self._beat(queue, registry, maintenance), self._watch(stores.queue))
+            await registry.leave(self._worker)
+        finally:
+            for driver in stores.all:
+                await driver.close()
+
+    async def _beat(self, queue: BaseTaskQueue, registry: WorkerRegistry, maintenance: Maintenance) -> None:
+        assert self._stop is not None  # noqa: S101 -- set before
+        while not self._stop.is_set():
+            running = self._running()
+            if running:
+                kept = await queue.extend(running, self._lease)
+                self._tell(task for task, still in zip(running, kept, strict=True) if not still)
+            await registry.report(self._info())
+            await maintenance.run_if_due(self._worker)
+            await self._pause(self._interval)
+
+    async def _watch(self, driver: Driver) -> None:
+        assert self._stop is not None  # noqa: S101 -- set before
+        with driver.watch() as changes:
+            while not self._stop.is_set():
+                changes.clear()
+                running = self._running()
+                if running:
+                    records = await driver.get([(TASK, task.record.key) for task in running])
+                    self._tell(
+                        task
+                        for task, record in zip(running, records, strict=True)
+                        if record is None or record.version != task.record.version
+                    )
+                await self._pause(_CHECK_SECONDS)
+                await changes.wait(_CHECK_SECONDS)
+
+    def _tell(self, lost: Iterable[Claimed]) -> None:
+        for task in lost:
+            self._on_lost(task)

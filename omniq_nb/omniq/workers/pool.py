@@ -1,0 +1,308 @@
+"""The worker pool: claims what it has room for, runs it, and writes what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import socket
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from ..clock import SECOND
+from ..core.settlement import Claimed, Outcome, Released, Settlement
+from ..errors import NotOpenError, OptionError, StoreError
+from ..models.event import TaskEvent
+from ..models.task import TASK, TaskStatus
+from ..serialization import Serializer
+from ..storage.queue import BaseTaskQueue
+from ..storage.watch import Watcher
+from ..storage.workers import WorkerInfo
+from .attempt import Attempts
+from .executors import WorkerType, executor_for
+from .functions import FunctionSource
+from .heartbeat import Heartbeat, Stores
+
+logger = logging.getLogger("omniq")
+
+DEFAULT_CONCURRENCY = 100
+GRACE_SECONDS = 10.0
+_RETRY_STORE_SECONDS = 1.0
+_DRAIN_POLL_SECONDS = 0.2
+_DRAIN_LOOK_SECONDS = 0.005
+
+_Token = tuple[str, int]
+
+
+class PoolSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """See `Config` for the durations, all in seconds."""
+
+    lease: float = 30.0
+    heartbeat: float = 10.0
+    poll_interval: float = 1.0
+
+
+class WorkerPool:
+    """Runs tasks, at most ``concurrency`` at a time, on the loop that it is started on.
+
+    Args:
+        queue: Where tasks come from.
+        functions: Finds their functions.
+        serializer: Reads arguments, writes values.
+        stores: For the heartbeat's thread.
+        kind: How tasks are run.
+        concurrency: How many at a time.
+        queues: In order of preference; ``None``: every queue.
+        settings: Lease, heartbeat and poll interval.
+        on_settled: Called with the ids of tasks whose outcome was written.
+    """
+
+    def __init__(
+        self,
+        queue: BaseTaskQueue,
+        functions: FunctionSource,
+        serializer: Serializer,
+        stores: Stores,
+        *,
+        kind: WorkerType = WorkerType.ASYNC,
+        concurrency: int = DEFAULT_CONCURRENCY,
+        queues: Sequence[str] | None = None,
+        settings: PoolSettings | None = None,
+        on_settled: Callable[[list[str]], None] = lambda _: None,
+    ) -> None:
+        if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
+            raise OptionError(f"concurrency must be a whole number of at least 1, not {concurrency!r}")
+        if isinstance(queues, str):
+            raise OptionError(f"queues must be a list of names: write [{queues!r}]")
+        self.id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+        self.kind = WorkerType(kind)
+        self.concurrency = concurrency
+        self.queues = None if queues is None else list(queues)
+        self._queue = queue
+        self._settings = settings or PoolSettings()
+        self._executor = executor_for(self.kind, concurrency, self._wake)
+        self._attempts = Attempts(functions, serializer, self._executor)
+        self._on_settled = on_settled
+        self._started_at = datetime.now(UTC)
+        # By id and version: after a lost lease this very worker may hold the same task again, under a newer claim.
+        self._running: dict[_Token, tuple[Claimed, asyncio.Task[None]]] = {}
+        self._lost: set[_Token] = set()
+        self._finished: list[Settlement] = []
+        self._settling: asyncio.Task[None] | None = None
+        self._changed = asyncio.Event()
+        self._hints: Watcher | None = None
+        self._looks = self._last_empty_look = 0
+        self._stopping = False
+        self._claiming: asyncio.Task[None] | None = None
+        self._heartbeat = Heartbeat(
+            stores,
+            self.id,
+            running=self._running_now,
+            info=self._info,
+            on_lost=self._lost_from_thread,
+            lease=self._settings.lease,
+            interval=self._settings.heartbeat,
+        )
+
+    # --- life cycle ---
+
+    async def start(self) -> None:
+        """Begin to take tasks."""
+        if self._claiming is not None:
+            return
+        self._loop = asyncio.get_running_loop()
+        self._heartbeat.start()
+        self._claiming = asyncio.create_task(self._claim_forever(), name=f"omniq-worker-{self.id}")
+
+    async def stop(self, grace: float = GRACE_SECONDS) -> None:
+        """Take no more tasks, let those that run end, and hand back what has not ended after ``grace`` seconds."""
+        if self._claiming is None or self._stopping:
+            return
+        self._stopping = True
+        self._wake()
+        await self._claiming
+        if self._running:
+            await asyncio.wait([task for _, task in self._running.values()], timeout=grace)
+        await self._hand_back()
+        while self._settling is not None:
+            await self._settling
+        await self._queue.flush_events()
+        await self._heartbeat.stop()
+        self._executor.close()
+
+    async def _hand_back(self) -> None:
+        for claimed, task in list(self._running.values()):
+            self._lost.add(_token(claimed))  # what it may still come to does not count
+            self._finish(claimed, Released(), self._queue.driver.clock())
+            task.cancel()
+
+    async def drain(self, *, delayed: bool = False) -> None:
+        """Wait until nothing is left to do: no task of these queues is due or runs, here or at any other worker.
+
+        Args:
+            delayed: Wait for those that become due later too, retries among them.
+        """
+        while not await self._is_drained(delayed=delayed):
+            await asyncio.sleep(_DRAIN_POLL_SECONDS)
+
+    async def _is_drained(self, *, delayed: bool) -> bool:
+        look = self._looks + 1  # only one that begins from now on has seen what was enqueued until now
+        while self._last_empty_look < look or self._running or self._settling is not None:
+            if self._claiming is None or self._claiming.done():
+                raise NotOpenError(type(self).__name__)
+            self._wake()
+            await asyncio.sleep(_DRAIN_LOOK_SECONDS)
+        left = (TaskStatus.RUNNING, TaskStatus.PENDING) if delayed else (TaskStatus.RUNNING,)
+        counts = await self._queue.driver.count(TASK)
+        return not any(state in left and self._serves(queue) for queue, state in counts)
+
+    def _serves(self, queue: str) -> bool:
+        return self.queues is None or queue in self.queues
+
+    def _wake(self) -> None:
+        self._changed.set()
+        if self._hints is not None:
+            self._hints.notify()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        await self.stop()
+
+    # --- claiming ---
+
+    async def _claim_forever(self) -> None:
+        lease = round(self._settings.lease * SECOND)
+        with self._queue.driver.watch(claimable=True) as hints:
+            self._hints = hints
+            while not self._stopping:
+                hints.clear()
+                self._changed.clear()
+                room = self.concurrency - len(self._running) - self._executor.abandoned
+                if room <= 0:
+                    await self._changed.wait()
+                    continue
+                try:
+                    pause = await self._claim(room, lease)
+                except StoreError as error:
+                    logger.error("worker %s can't take tasks and tries again: %s", self.id, error)
+                    pause = _RETRY_STORE_SECONDS
+                if pause:
+                    await hints.wait(pause)
+            self._hints = None
+
+    async def _claim(self, room: int, lease: int) -> float:
+        """Claim and begin what there is; gives the seconds to wait before the next look."""
+        self._looks += 1
+        look = self._looks
+        claimed = await self._queue.claim(self.id, room, lease, self.queues)
+        for task in claimed:
+            self._begin(task)
+        if claimed:
+            return 0
+        self._last_empty_look = look
+        return await self._seconds_to_next()
+
+    async def _seconds_to_next(self) -> float:
+        """Until the next look: when a task becomes due, and the poll interval at most."""
+        due_at = await self._queue.driver.next_due(TASK)
+        if due_at is None:
+            return self._settings.poll_interval
+        # A millisecond is added, since waking a moment too early would cost another round.
+        wait = (due_at - self._queue.driver.clock()) / SECOND + 0.001
+        return min(max(wait, 0.001), self._settings.poll_interval)
+
+    # --- running ---
+
+    def _begin(self, claimed: Claimed) -> None:
+        task = self._loop.create_task(self._run(claimed))
+        self._running[_token(claimed)] = (claimed, task)
+
+    async def _run(self, claimed: Claimed) -> None:
+        record, token = claimed.record, _token(claimed)
+        started_at = self._queue.driver.clock()
+        self._queue.note(
+            TaskEvent(
+                started_at, "task.started", record.key, claimed.spec.func, record.partition, self.id, record.claims, None,
+                claimed.spec.schedule_id,
+            )
+        )  # fmt: skip
+        try:
+            outcome = await self._attempts.run(claimed)
+            if token not in self._lost:
+                self._finish(claimed, outcome, started_at)
+        except asyncio.CancelledError:
+            # The lease is gone or was handed back: whoever took it settles the task.
+            logger.debug("task %s was stopped", record.key)
+        finally:
+            self._lost.discard(token)
+            del self._running[token]
+            self._changed.set()
+
+    def _finish(self, claimed: Claimed, outcome: Outcome, started_at: int) -> None:
+        self._finished.append(self._queue.settlement(claimed, outcome, worker=self.id, started_at=started_at))
+        if self._settling is None:
+            self._settling = self._loop.create_task(self._settle_finished())
+
+    async def _settle_finished(self) -> None:
+        """Write what has ended; what ends meanwhile goes out in the next write (group commit)."""
+        try:
+            while self._finished:
+                batch, self._finished = self._finished, []
+                await self._settle(batch)
+        finally:
+            self._settling = None
+
+    async def _settle(self, batch: list[Settlement]) -> None:
+        while True:
+            try:
+                applied = await self._queue.settle_all(batch)
+                break
+            except StoreError as error:
+                # An outcome is worth keeping: it is written when the store is back, unless the lease was lost by then.
+                logger.error("worker %s can't write %d outcomes and tries again: %s", self.id, len(batch), error)
+                await asyncio.sleep(_RETRY_STORE_SECONDS)
+        self._on_settled([each.task.key for each, still in zip(batch, applied, strict=True) if still])
+        for each, still in zip(batch, applied, strict=True):
+            if not still:
+                logger.warning("task %s: the lease was lost, so this worker's outcome is not accepted", each.task.key)
+
+    # --- leases ---
+
+    def _running_now(self) -> list[Claimed]:
+        # Called from the heartbeat's thread: list() of a dict's values is atomic.
+        return [claimed for claimed, _ in list(self._running.values())]
+
+    def _lost_from_thread(self, claimed: Claimed) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._lose, claimed)
+
+    def _lose(self, claimed: Claimed) -> None:
+        token = _token(claimed)
+        if token in self._running and token not in self._lost:
+            self._lost.add(token)
+            self._running[token][1].cancel()
+
+    def _info(self) -> WorkerInfo:
+        return WorkerInfo(
+            id=self.id,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            type=self.kind.value,
+            concurrency=self.concurrency,
+            running=len(self._running),
+            queues=tuple(self.queues or ()),
+            started_at=self._started_at,
+            seen_at=datetime.now(UTC),
+        )
+
+
+def _token(claimed: Claimed) -> _Token:
+    return claimed.record.key, claimed.record.version

@@ -1,0 +1,99 @@
+import { useSignal } from "@preact/signals";
+import { useRef } from "preact/hooks";
+import { plural } from "../format";
+import { hold } from "../hold";
+import type { TaskRow } from "../model";
+import { usePage } from "../page";
+import type { TaskQuery } from "../query";
+import { Glyph } from "./icons";
+import { TaskLine } from "./TaskLine";
+
+interface Props {
+  query: TaskQuery;
+  opened: string | null;
+  onOpen: (id: string, from: HTMLElement) => void;
+}
+
+export function TaskTable({ query, opened, onOpen }: Props) {
+  const { store } = usePage();
+  const { rows, has_next } = store.slices.tasks.value;
+  const { page, filter } = query.current;
+  const holding = useSignal(false);
+  const snapshot = useRef<{ of: string; rows: TaskRow[] } | null>(null);
+
+  const listed = JSON.stringify([page, filter]);
+  if (!holding.value || snapshot.current?.of !== listed) snapshot.current = { of: listed, rows };
+  const shown = hold(snapshot.current.rows, rows);
+  const filtered = filter.status !== null || filter.queue !== null || filter.func !== null;
+
+  return (
+    <div class="oq-tasks-list" aria-busy={query.pending}>
+      <div class="oq-scroll oq-scroll-tall">
+        <table class="oq-table oq-task-table">
+          <thead>
+            <tr>
+              <th scope="col" class="oq-col-status">
+                Status
+              </th>
+              <th scope="col">Task</th>
+              <th scope="col" class="oq-col-queue">
+                Queue
+              </th>
+              <th scope="col" class="oq-col-small" title="Priority: larger runs first">
+                Prio
+              </th>
+              <th scope="col" class="oq-col-small" title="Attempt, of all that are allowed">
+                Try
+              </th>
+              <th scope="col" class="oq-col-when">
+                When
+              </th>
+              <th scope="col" class="oq-col-took">
+                Took
+              </th>
+              <th scope="col" class="oq-col-action">
+                <span class="oq-hidden">Actions</span>
+              </th>
+            </tr>
+          </thead>
+          <tbody
+            onPointerEnter={(event) => {
+              holding.value = event.pointerType === "mouse";
+            }}
+            onPointerLeave={() => {
+              holding.value = false;
+            }}
+            onFocusIn={(event) => {
+              if ((event.target as Element).matches(":focus-visible")) holding.value = true;
+            }}
+            onFocusOut={() => {
+              holding.value = false;
+            }}
+          >
+            {shown.rows.map((row) => (
+              <TaskLine key={row.id} row={row} open={row.id === opened} onOpen={onOpen} />
+            ))}
+          </tbody>
+        </table>
+        {shown.rows.length === 0 && (
+          <p class="oq-empty">
+            {filtered ? "No task matches this filter." : "No tasks yet. Enqueue one and it shows up here."}
+          </p>
+        )}
+      </div>
+      <div class="oq-pager">
+        <span class="oq-muted">
+          {shown.newer > 0 ? `Held while you point at it: ${plural(shown.newer, "newer task")}` : ""}
+        </span>
+        <span class="oq-spacer" />
+        <button type="button" class="oq-button" disabled={page === 0} onClick={() => query.turn(-1)}>
+          <Glyph name="left" /> Previous
+        </button>
+        <span class="oq-num oq-page">Page {page + 1}</span>
+        <button type="button" class="oq-button" disabled={!has_next} onClick={() => query.turn(1)}>
+          Next <Glyph name="right" />
+        </button>
+      </div>
+    </div>
+  );
+}
