@@ -15,6 +15,7 @@ from .config import Config
 from .current import current, set_current
 from .errors import (
     ConfigError,
+    DeadlockError,
     LeaseLost,
     OmniQError,
     OptionError,
@@ -49,6 +50,7 @@ from .workers.pool import WorkerPool
 
 if TYPE_CHECKING:
     import polars
+    from IPython.core.interactiveshell import InteractiveShell
 
     from .backends.memory import (
         AsyncMemoryEventStorage,
@@ -62,6 +64,13 @@ if TYPE_CHECKING:
         AsyncSQLiteResultStorage,
         AsyncSQLiteScheduleStorage,
     )
+    from .notebook import dashboard, event_timeline, queue_board, schedule_board
+    from .sync.app import OmniQ
+    from .sync.handles import SyncGroupHandle, SyncTaskHandle
+    from .sync.memory import MemoryEventStorage, MemoryQueue, MemoryResultStorage, MemoryScheduleStorage
+    from .sync.sqlite import SQLiteEventStorage, SQLiteQueue, SQLiteResultStorage, SQLiteScheduleStorage
+    from .sync.tasks import SyncTaskFunction
+    from .sync.worker_pool import SyncWorkerPool
 
 __all__ = [
     "AsyncMemoryEventStorage",
@@ -79,14 +88,24 @@ __all__ = [
     "BaseTaskQueue",
     "Config",
     "ConfigError",
+    "DeadlockError",
     "GroupHandle",
     "GroupProgress",
     "LeaseLost",
+    "MemoryEventStorage",
+    "MemoryQueue",
+    "MemoryResultStorage",
+    "MemoryScheduleStorage",
+    "OmniQ",
     "OmniQError",
     "OptionError",
     "ResultTimeoutError",
     "Retry",
     "RetryPolicy",
+    "SQLiteEventStorage",
+    "SQLiteQueue",
+    "SQLiteResultStorage",
+    "SQLiteScheduleStorage",
     "Schedule",
     "ScheduleStatus",
     "ScheduleType",
@@ -94,6 +113,10 @@ __all__ = [
     "SignatureError",
     "Stats",
     "StoreError",
+    "SyncGroupHandle",
+    "SyncTaskFunction",
+    "SyncTaskHandle",
+    "SyncWorkerPool",
     "Task",
     "TaskCancelled",
     "TaskError",
@@ -113,20 +136,42 @@ __all__ = [
     "WorkerType",
     "__version__",
     "current",
+    "dashboard",
     "enqueue",
+    "event_timeline",
     "events",
+    "queue_board",
+    "schedule_board",
     "set_current",
     "task",
 ]
 
-_LAZY = {
-    f"Async{name}{part}": f"omniq.backends.{name.lower()}"
-    for name in ("SQLite", "Memory")
-    for part in ("Queue", "ResultStorage", "EventStorage", "ScheduleStorage")
-}
+_PARTS = ("Queue", "ResultStorage", "EventStorage", "ScheduleStorage")
+_LAZY = (
+    {f"Async{name}{part}": f"omniq.backends.{name.lower()}" for name in ("SQLite", "Memory") for part in _PARTS}
+    | {f"{name}{part}": f"omniq.sync.{name.lower()}" for name in ("SQLite", "Memory") for part in _PARTS}
+    | {
+        "OmniQ": "omniq.sync.app",
+        "SyncGroupHandle": "omniq.sync.handles",
+        "SyncTaskFunction": "omniq.sync.tasks",
+        "SyncTaskHandle": "omniq.sync.handles",
+        "SyncWorkerPool": "omniq.sync.worker_pool",
+    }
+    | dict.fromkeys(("dashboard", "event_timeline", "queue_board", "schedule_board"), "omniq.notebook")
+)
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+def load_ipython_extension(shell: InteractiveShell) -> None:
+    """``%load_ext omniq``: the magics, and a current app."""
+    importlib.import_module("omniq.notebook").load_ipython_extension(shell)
+
+
+def unload_ipython_extension(shell: InteractiveShell) -> None:
+    """``%unload_ext omniq`` undoes everything."""
+    importlib.import_module("omniq.notebook").unload_ipython_extension(shell)
 
 
 def __getattr__(name: str) -> Any:

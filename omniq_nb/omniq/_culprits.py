@@ -10,7 +10,8 @@ import types
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import lru_cache, partial
 
-from ._pickling import pickle_bytes
+from ._pickling import one_line, pickle_bytes
+from .errors import SerializationError
 
 _BUDGET = 500
 _DEEPEST = 20
@@ -33,6 +34,14 @@ def advice(value: object) -> str:
         if isinstance(value, kinds):
             return text
     return "pass plain values instead and make it inside the task"
+
+
+def refusal(value: object, path: str, error: Exception | None) -> SerializationError:
+    """The error for a value, found at ``path``, that can't be pickled."""
+    reason = f" ({one_line(error)})" if error else ""
+    return SerializationError(
+        f"{path} is a {type_name(value)}, which can't be sent to a worker{reason}: {advice(value)}"
+    )
 
 
 def type_name(value: object) -> str:

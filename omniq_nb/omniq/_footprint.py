@@ -20,6 +20,7 @@ from pathlib import PurePath
 from typing import Any
 
 from ._culprits import function_globals
+from ._pickling import LRU_CACHE, importable, pickled_by_value
 
 # Looking at more values than this costs more than pickling again.
 _MOST = 2_000
@@ -49,9 +50,14 @@ _FIXED: dict[type, Callable[[Any], Iterable[object]]] = {
     types.BuiltinFunctionType: lambda value: (value.__self__,),
     types.GenericAlias: lambda value: (value.__origin__, *value.__args__),
     types.UnionType: lambda value: value.__args__,
+    functools.cached_property: lambda value: (value.func,),
+    LRU_CACHE: lambda value: (value.__wrapped__,),
     functools.partial: lambda value: (value.func, value.args, value.keywords, vars(value)),
     dataclasses.Field: lambda value: (value.type, value.default, value.default_factory),
 }
+
+# What the standard library puts in classes that it makes.
+_INTERNALS = frozenset({"_DataclassParams", "_tuplegetter"})
 
 _CONTENT = attrgetter("cell_contents")
 
@@ -191,7 +197,7 @@ class Footprint:
             self._watch(read, holder, read(holder))
 
     def _module(self, module: types.ModuleType) -> None:
-        if sys.modules.get(module.__name__) is not module or _by_value(module.__name__):
+        if sys.modules.get(module.__name__) is not module or pickled_by_value(module.__name__):
             self.volatile = True
         elif hasattr(module, "__path__"):
             self._modules = len(sys.modules)
@@ -203,7 +209,7 @@ class Footprint:
             self._waiting.append(type(value))
         elif type(value).__module__ == "typing":
             self._waiting.extend((getattr(value, "__origin__", None), getattr(value, "__args__", None)))
-        elif type(value).__name__ != "_DataclassParams":
+        elif type(value).__name__ not in _INTERNALS:
             self.volatile = True
 
     def _watch(self, read: Read, holder: object, values: tuple[object, ...]) -> None:
@@ -212,21 +218,3 @@ class Footprint:
         else:
             self._reads.append((read, holder, values))
             self._waiting.extend(values)
-
-
-def importable(value: Any) -> bool:
-    """Whether another process can import a function or class under the name it has here."""
-    name = value.__module__
-    module = sys.modules.get(name) if isinstance(name, str) and name != "__main__" else None
-    if module is None or _by_value(name):
-        return False
-    found: Any = module
-    for part in value.__qualname__.split("."):
-        found = getattr(found, part, None)
-    return found is value
-
-
-def _by_value(module: str) -> bool:
-    cloudpickle = sys.modules.get("cloudpickle")
-    registered = cloudpickle.list_registry_pickle_by_value() if cloudpickle else ()
-    return any(module == name or module.startswith(f"{name}.") for name in registered)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -12,15 +11,15 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, Unpack, overloa
 import msgspec
 
 from . import current as current_app
-from .backends.registry import make_driver
 from .clock import from_datetime, micros, to_datetime
 from .config import Config
 from .core import lifecycle
+from .display import Displayed
 from .errors import (
-    ConfigError,
     DuplicateTaskError,
     NotOpenError,
     OmniQError,
+    OptionError,
     ResultTimeoutError,
     TaskCancelled,
     TaskError,
@@ -32,26 +31,20 @@ from .errors import (
 )
 from .handles import GroupHandle, GroupProgress, TaskHandle
 from .ids import new_id
-from .masking import mask_url
 from .models.event import TaskEvent
 from .models.record import EventFilter, Record
 from .models.result import TaskResult
 from .models.task import TASK, Task, TaskSpec, TaskStatus
-from .options import Plan, TaskOptions, make_plan
+from .options import Plan, TaskOptions, make_plan, merge
+from .parts import Parts
 from .pools import Workers
 from .registry import DEFAULT, Registered, Registry
 from .serialization import Serializer
-from .signing import Signer, embedded_secret
-from .storage.driver import Driver
-from .storage.events import BaseEventStorage
-from .storage.queue import BaseTaskQueue, TaskPage
-from .storage.results import BaseResultStorage, StoredOutcome
-from .storage.schedules import BaseScheduleStorage
-from .storage.workers import WorkerInfo, WorkerRegistry
+from .storage.queue import TaskPage
+from .storage.results import StoredOutcome
+from .storage.workers import WorkerInfo
 from .tasks import TaskFunction, register
-from .waiting import OutcomeWaiter
 from .workers.executors import WorkerType
-from .workers.functions import FunctionSource
 from .workers.heartbeat import Stores
 from .workers.pool import DEFAULT_CONCURRENCY, PoolSettings, WorkerPool
 
@@ -64,9 +57,6 @@ R = TypeVar("R")
 _BATCH = 1000
 _GET_PAGE = 500
 _CONCURRENT = 100
-_process_secret = secrets.token_bytes(32)
-"""Signs what never leaves the process."""
-
 _ENDED_WITHOUT_RESULT: dict[TaskStatus, type[TaskError]] = {
     TaskStatus.CANCELLED: TaskCancelled,
     TaskStatus.EXPIRED: TaskExpired,
@@ -74,7 +64,7 @@ _ENDED_WITHOUT_RESULT: dict[TaskStatus, type[TaskError]] = {
 }
 
 
-class Stats(msgspec.Struct, frozen=True):
+class Stats(Displayed, msgspec.Struct, frozen=True):
     """The state of the queues.
 
     Attributes:
@@ -97,65 +87,32 @@ class Stats(msgspec.Struct, frozen=True):
         return totals
 
 
-class _Parts:
-    """What an open app consists of."""
-
-    def __init__(self, config: Config, registry: Registry) -> None:
-        drivers: dict[str, Driver] = {}
-
-        def driver_for(component: str) -> Driver:
-            url = config.store_url(component)
-            if url not in drivers:
-                drivers[url] = make_driver(url, durability=config.durability)
-            return drivers[url]
-
-        tasks, results, events = driver_for("queue"), driver_for("results"), driver_for("events")
-        schedules = driver_for("schedules")
-        self.drivers = tuple(drivers.values())
-        self.signer = Signer(_secret(config, tasks))
-        self.serializer = Serializer(self.signer)
-        self.queue = BaseTaskQueue(tasks, results=results, events=events, max_claims=config.max_claims)
-        self.results = BaseResultStorage(results, tasks=tasks)
-        self.events = BaseEventStorage(events)
-        self.schedules = BaseScheduleStorage(schedules)
-        self.functions = FunctionSource(tasks, (registry, DEFAULT), self.signer)
-        self.workers = WorkerRegistry(tasks)
-        self.waiter = OutcomeWaiter(self.results, tasks, config.poll_interval)
-        self.loop = asyncio.get_running_loop()
-
-    async def open(self) -> None:
-        opened: list[Driver] = []
-        try:
-            for driver in self.drivers:
-                await driver.open()
-                opened.append(driver)
-        except OmniQError:
-            for driver in opened:
-                await driver.close()
-            raise
-
-    async def close(self) -> None:
-        await self.waiter.close()
-        await self.queue.close()
-        for driver in self.drivers:
-            await driver.close()
+async def _serialize(
+    serializer: Serializer, calls: Sequence[tuple[Sequence[Any], Mapping[str, Any]]], what: str
+) -> list[bytes]:
+    """The calls' arguments, all before the first is written: one that can't be sent leaves no half of a batch behind."""
+    payloads: list[bytes] = []
+    for args, kwargs in calls:
+        payloads.append(serializer.dumps([list(args), kwargs], what))
+        if len(payloads) % _BATCH == 0:
+            await asyncio.sleep(0)
+    return payloads
 
 
-def _secret(config: Config, tasks: Driver) -> bytes:
-    if config.secret is not None:
-        return config.secret.encode()
-    directory = tasks.secret_directory()
-    if directory is not None:
-        return embedded_secret(directory)
-    if not tasks.capabilities.shared:
-        return _process_secret
-    raise ConfigError(
-        f"the store {mask_url(tasks.url)} is shared, so its pickles need a secret that all processes know: "
-        f"set OMNIQ_SECRET, or secret=..."
-    )
+def _status(value: TaskStatus | str) -> TaskStatus:
+    try:
+        return TaskStatus(value)
+    except ValueError as error:
+        raise OptionError(f"no status {value!r}: the statuses are {', '.join(TaskStatus)}") from error
 
 
-class AsyncOmniQ:
+def _limit(value: int) -> int:
+    if value < 1:
+        raise OptionError(f"limit must be at least 1, not {value}")
+    return value
+
+
+class AsyncOmniQ(Displayed):
     """A task queue.
 
     It opens its stores when it is first used, on the loop that is running then, and belongs to that loop.
@@ -180,8 +137,8 @@ class AsyncOmniQ:
     def __init__(self, url: str | None = None, **fields: Any) -> None:
         self.config = Config.load(None, url=url, **fields)
         self.registry = Registry()
-        self._parts: _Parts | None = None
-        self._opening: asyncio.Task[_Parts] | None = None
+        self._parts: Parts | None = None
+        self._opening: asyncio.Task[Parts] | None = None
         self._closed = False
         self._pools: list[WorkerPool] = []
 
@@ -211,14 +168,16 @@ class AsyncOmniQ:
     async def close(self) -> None:
         """Stop this app's workers and let go of the stores."""
         pools, self._pools = self._pools, []
-        for pool in pools:
-            await pool.stop()
-        parts, self._parts = self._parts, None
-        self._closed = True
-        if current_app.find_current() is self:
-            current_app.set_current(None)
-        if parts is not None:
-            await parts.close()
+        try:
+            for pool in pools:
+                await pool.stop()
+        finally:
+            parts, self._parts = self._parts, None
+            self._closed = True
+            if current_app.find_current() is self:
+                current_app.set_current(None)
+            if parts is not None:
+                await parts.close()
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -232,13 +191,18 @@ class AsyncOmniQ:
         """Whether the stores are open."""
         return self._parts is not None
 
-    async def _ready(self) -> _Parts:
+    @property
+    def is_closed(self) -> bool:
+        """Whether `close` was called, and `open` not again."""
+        return self._closed
+
+    async def _ready(self) -> Parts:
         parts = self._parts
         if parts is not None and parts.loop is asyncio.get_running_loop():
             return parts
         return await self._open_parts()
 
-    async def _open_parts(self) -> _Parts:
+    async def _open_parts(self) -> Parts:
         if self._closed:
             raise NotOpenError(type(self).__name__)
         if self._parts is not None:
@@ -255,8 +219,8 @@ class AsyncOmniQ:
             if self._opening is not None and self._opening.done():
                 self._opening = None
 
-    async def _make_parts(self) -> _Parts:
-        parts = _Parts(self.config, self.registry)
+    async def _make_parts(self) -> Parts:
+        parts = Parts(self.config, self.registry)
         await parts.open()
         self._parts = parts
         if current_app.find_current() is None:
@@ -308,10 +272,12 @@ class AsyncOmniQ:
             SerializationError: An argument, or the function, can't be sent.
             DuplicateTaskError: ``task_id`` was given, and there is a task with that id.
         """
-        name = func if isinstance(func, str) else func.name
-        entry = self._find(name)
-        own: Any = entry.options if entry is not None and isinstance(entry.options, dict) else {}
-        plan = make_plan({**own, **options}, self.config)
+        if isinstance(func, str):
+            name, entry = func, self._find(func)
+            own: Any = entry.options if entry is not None and isinstance(entry.options, dict) else {}
+        else:
+            name, entry, own = func.name, self._entry(func), func.own_options
+        plan = make_plan(merge(own, options), self.config)
         (handle,) = await self._enqueue(name, entry, plan, [(args, dict(kwargs or {}))])
         return handle
 
@@ -319,20 +285,23 @@ class AsyncOmniQ:
         self, task: TaskFunction[..., R], args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> TaskHandle[R]:
         """Send one call of a task function; `TaskFunction.enqueue` comes here."""
-        (handle,) = await self._enqueue(task.name, self._find(task.name), task.plan(self.config), [(args, kwargs)])
+        (handle,) = await self._enqueue(task.name, self._entry(task), task.plan(self.config), [(args, kwargs)])
         return handle
 
     async def enqueue_calls(self, task: TaskFunction[..., R], calls: Sequence[Sequence[Any]]) -> GroupHandle[R]:
         """Send many calls of a task function; `TaskFunction.map` comes here."""
-        entry, plan = self._find(task.name), task.plan(self.config)
-        handles: list[TaskHandle[R]] = []
-        for start in range(0, len(calls), _BATCH):
-            batch = [(args, {}) for args in calls[start : start + _BATCH]]
-            handles += await self._enqueue(task.name, entry, plan, batch)
+        plan = task.plan(self.config)
+        if plan.task_id is not None:
+            raise OptionError("task_id names one task, and map makes many: leave it out")
+        handles = await self._enqueue(task.name, self._entry(task), plan, [(args, {}) for args in calls])
         return GroupHandle(self, handles, task.name)
 
     def _find(self, name: str) -> Registered | None:
         return self.registry.find(name) or DEFAULT.find(name)
+
+    def _entry(self, task: TaskFunction[..., Any]) -> Registered:
+        """What the task function's name means here; another app's function becomes one of this app's too."""
+        return self._find(task.name) or self.registry.add(task.name, task.func, options=task.own_options)
 
     async def _enqueue(
         self,
@@ -349,12 +318,19 @@ class AsyncOmniQ:
             shipped = entry.shipper(parts.signer).ship()
             await parts.functions.store(shipped)
             code = shipped.digest
+        payloads = await _serialize(parts.serializer, calls, f"the arguments of {name}")
+        handles: list[TaskHandle[Any]] = []
+        for start in range(0, len(payloads), _BATCH):
+            handles += await self._put(parts, name, code, plan, payloads[start : start + _BATCH])
+        return handles
+
+    async def _put(
+        self, parts: Parts, name: str, code: str | None, plan: Plan, payloads: Sequence[bytes]
+    ) -> list[TaskHandle[Any]]:
         now = parts.queue.driver.clock()
         due_at, expires_at = plan.due_at(now), plan.expires_at(now)
-        dumps, what = parts.serializer.dumps, f"the arguments of {name}"
         tasks: list[tuple[Record, TaskSpec]] = []
-        for args, kwargs in calls:
-            payload = dumps([list(args), kwargs], what)
+        for payload in payloads:
             spec = TaskSpec(name, payload, code, plan.retry, plan.timeout, plan.result_ttl, plan.metadata)
             task_id = plan.task_id or new_id()
             tasks.append(
@@ -401,10 +377,10 @@ class AsyncOmniQ:
             cursor: From the page before.
             newest_first: Or the oldest.
         """
-        wanted = None if status is None else TaskStatus(status)
+        wanted = None if status is None else _status(status)
         queue_ = (await self._ready()).queue
         return await queue_.list_tasks(
-            queue=queue, status=wanted, limit=limit, cursor=cursor, newest_first=newest_first
+            queue=queue, status=wanted, limit=_limit(limit), cursor=cursor, newest_first=newest_first
         )
 
     async def dead_letters(
@@ -506,7 +482,7 @@ class AsyncOmniQ:
             raise TaskFailed(task_id, result.error_type or "Exception", result.error or "", result.traceback or "")
         raise _ENDED_WITHOUT_RESULT[result.status](task_id)
 
-    async def _wait_for_outcome(self, parts: _Parts, task_id: str, timeout: float | None) -> StoredOutcome:
+    async def _wait_for_outcome(self, parts: Parts, task_id: str, timeout: float | None) -> StoredOutcome:
         waiting = parts.waiter.wait(task_id)
         if timeout is None:
             return await waiting
@@ -516,10 +492,15 @@ class AsyncOmniQ:
         except TimeoutError as error:
             if not limit.expired():
                 raise
-            status = (await self.get_task(task_id)).status
-            raise ResultTimeoutError(task_id, timeout, status) from error
+            # It may have ended just now, and a busy process looks late.
+            (outcome,) = await parts.results.outcomes([task_id])
+            if outcome is None:
+                raise TaskNotFoundError(task_id) from None
+            if isinstance(outcome, StoredOutcome):
+                return outcome
+            raise ResultTimeoutError(task_id, timeout, outcome.state) from error
 
-    def _result(self, parts: _Parts, outcome: StoredOutcome) -> TaskResult:
+    def _result(self, parts: Parts, outcome: StoredOutcome) -> TaskResult:
         task, body = outcome.task, outcome.result
         if body is None:
             status = TaskStatus(task.state)
@@ -577,7 +558,7 @@ class AsyncOmniQ:
         ended = (TaskStatus.SUCCEEDED, TaskStatus.CANCELLED, TaskStatus.EXPIRED, TaskStatus.SKIPPED)
         wanted = ended if status is None else (status,) if isinstance(status, str) else tuple(status)
         before = None if older_than is None else parts.queue.driver.clock() - micros(older_than, "older_than")
-        return await parts.queue.purge(queue=queue, statuses=[TaskStatus(each) for each in wanted], before=before)
+        return await parts.queue.purge(queue=queue, statuses=[_status(each) for each in wanted], before=before)
 
     # --- events ---
 
@@ -633,7 +614,7 @@ class AsyncOmniQ:
             queue=queue,
             since=after,
             until=None if until is None else from_datetime(until, "until"),
-            limit=limit,
+            limit=None if limit is None else _limit(limit),
         )
 
     # --- workers ---

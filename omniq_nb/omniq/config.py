@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import msgspec
 
+from .clock import LONGEST_SECONDS
 from .errors import ConfigError
 from .masking import mask_url
 
@@ -168,9 +169,9 @@ def _number(least: float, wanted: str) -> Callable[[Any], float]:
             value = value.total_seconds()
         try:
             number = _duration(value) if isinstance(value, str) else float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise TypeError(wanted) from None
-        if isinstance(value, bool) or not least <= number < float("inf"):
+        if isinstance(value, bool) or not least <= number <= LONGEST_SECONDS:
             raise ValueError(wanted)
         return number
 
@@ -185,15 +186,19 @@ def _duration(text: str) -> float:
     return float(number) * _UNITS[unit]
 
 
-def _integer(value: Any) -> int:
-    wanted = "a whole number of at least 0"
-    try:
-        number = int(value)
-    except (TypeError, ValueError):
-        raise TypeError(wanted) from None
-    if isinstance(value, bool) or number < 0 or (isinstance(value, float) and value != number):
-        raise ValueError(wanted)
-    return number
+def _integer(least: int) -> Callable[[Any], int]:
+    wanted = f"a whole number of at least {least}"
+
+    def parse(value: Any) -> int:
+        try:
+            number = int(value)
+        except (TypeError, ValueError, OverflowError):
+            raise TypeError(wanted) from None
+        if isinstance(value, bool) or not least <= number < 2**31 or (isinstance(value, float) and value != number):
+            raise ValueError(wanted)
+        return number
+
+    return parse
 
 
 def _share(value: Any) -> float:
@@ -227,8 +232,8 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "lease": _positive,
     "heartbeat": _or_none(_positive),
     "poll_interval": _positive,
-    "max_claims": _integer,
-    "max_retries": _integer,
+    "max_claims": _integer(1),
+    "max_retries": _integer(0),
     "retry_delay": _seconds,
     "retry_backoff": _number(1, "a number of at least 1"),
     "retry_jitter": _share,

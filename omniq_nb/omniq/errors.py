@@ -202,9 +202,9 @@ class Retry(Exception):  # noqa: N818 -- a signal that a task raises, not an err
 
     def __init__(self, delay: float | timedelta | None = None, *, reason: str = "the task asked for a retry") -> None:
         super().__init__(reason)
-        self.delay = delay.total_seconds() if isinstance(delay, timedelta) else delay
-        if self.delay is not None and self.delay < 0:
-            raise OptionError(f"delay must be at least 0 seconds, not {self.delay:g}")
+        from .clock import seconds  # clock needs this module
+
+        self.delay = None if delay is None else seconds(delay, "delay")
 
 
 # --- values and trust ------------------------------------------------------------------------------------------------
@@ -293,6 +293,13 @@ class StoreUnavailableError(StoreError):
 
     what = "can't be reached"
     advice = "check that it is there and running, and that URL and password are right"
+
+
+class ValueTooLargeError(StoreError):
+    """The store takes no value of this size."""
+
+    what = "can't hold a value this large"
+    advice = "write it to a file and pass the path"
 
 
 class StoreBusyError(StoreError):

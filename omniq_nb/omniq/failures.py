@@ -25,7 +25,7 @@ def describe_error(error: BaseException) -> ErrorInfo:
 def _message(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception as broken:  # noqa: BLE001 -- a broken __str__ may raise anything
+    except BaseException as broken:  # noqa: BLE001 -- a broken __str__ may raise anything, SystemExit too
         return f"<its __str__ raised {type(broken).__name__}>"
 
 
@@ -34,7 +34,7 @@ def _formatted(error: BaseException) -> str:
         report = traceback.TracebackException.from_exception(error, compact=True)
         _strip_own_frames(report, set())
         return "".join(report.format())
-    except Exception as broken:  # noqa: BLE001 -- formatting calls the exception's own methods
+    except BaseException as broken:  # noqa: BLE001 -- formatting calls the exception's own methods
         return f"<no traceback: formatting it raised {type(broken).__name__}>\n"
 
 

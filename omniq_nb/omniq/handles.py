@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 import msgspec
 
 from .clock import seconds
+from .display import Displayed
 from .errors import TaskError
 from .models.result import TaskResult
 from .models.task import Task, TaskStatus
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class TaskHandle(Generic[T]):
+class TaskHandle(Displayed, Generic[T]):
     """A task that was enqueued. Awaiting it gives what the function returned.
 
     Attributes:
@@ -31,6 +32,11 @@ class TaskHandle(Generic[T]):
         self._app = app
         self.id = task_id
         self.func = func
+
+    @property
+    def app(self) -> AsyncOmniQ:
+        """The app that it asks."""
+        return self._app
 
     def __await__(self) -> Generator[Any, None, T]:
         return self.result().__await__()
@@ -111,13 +117,18 @@ class GroupProgress(msgspec.Struct, frozen=True):
         return self.counts.get(TaskStatus.FAILED, 0)
 
 
-class GroupHandle(Sequence[TaskHandle[T]]):
+class GroupHandle(Displayed, Sequence[TaskHandle[T]]):
     """Tasks that were enqueued together. Awaiting the group gives the list of their results, in order."""
 
     def __init__(self, app: AsyncOmniQ, handles: Sequence[TaskHandle[T]], func: str = "") -> None:
         self._app = app
         self._handles = list(handles)
         self.func = func
+
+    @property
+    def app(self) -> AsyncOmniQ:
+        """The app that they ask."""
+        return self._app
 
     @property
     def ids(self) -> list[str]:

@@ -61,6 +61,15 @@ class Plan(msgspec.Struct, frozen=True):
         return None if self.ttl is None else self.due_at(now) + self.ttl
 
 
+def merge(own: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """A function's own options with those given over them; ``delay`` and ``run_at`` each go before an own other."""
+    merged = {**own, **given}
+    for name, other in (("delay", "run_at"), ("run_at", "delay")):
+        if given.get(name) is not None and other not in given:
+            merged.pop(other, None)
+    return merged
+
+
 def make_plan(options: Mapping[str, Any], config: Config) -> Plan:
     """Check options and fill in the configuration's defaults.
 

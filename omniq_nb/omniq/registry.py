@@ -135,12 +135,12 @@ def import_modules(names: Sequence[str]) -> None:
     for name in names:
         try:
             importlib.import_module(name)
-        except Exception as error:
-            # A module's top level can raise anything.
+        except (Exception, SystemExit) as error:
+            # A module's top level can raise anything, and one that was written as a script may exit.
             raise ConfigError(_import_failure(name, error)) from error
 
 
-def _import_failure(name: str, error: Exception) -> str:
+def _import_failure(name: str, error: BaseException) -> str:
     if isinstance(error, ModuleNotFoundError) and error.name and f"{name}.".startswith(f"{error.name}."):
         hint = "start the worker in the directory that holds it, or install it"
         if name.endswith(".py"):

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from msgspec.msgpack import Decoder, Encoder, Ext
 
 from . import _arrow, _scalars
-from ._culprits import advice, largest, type_name, unpicklable
-from ._pickling import pickle_bytes, unseal
+from ._culprits import largest, refusal, unpicklable
+from ._pickling import one_line, pickle_bytes, unseal
 from .errors import LargePayloadWarning, OmniQError, SerializationError
 from .failures import describe_error
 from .models.result import ErrorInfo
@@ -80,10 +80,10 @@ class Serializer:
         except OmniQError:
             raise
         except ImportError as error:
-            raise SerializationError(f"{what} needs a package that is missing here: {error}") from error
+            raise SerializationError(f"{what} needs a package that is missing here: {one_line(error)}") from error
         except Exception as error:
             # Arrow's readers raise what they like on damaged bytes.
-            raise SerializationError(f"{what} is damaged, its bytes can't be read: {error}") from error
+            raise SerializationError(f"{what} is damaged, its bytes can't be read: {one_line(error)}") from error
 
     def _dumps(self, value: object, what: str) -> bytes:
         if is_plain(value):
@@ -269,13 +269,13 @@ _decode = _decoder(()).decode
 def _pickle(pickled: list[tuple[object, Where]], what: str) -> bytes:
     for value, where in pickled:
         if isinstance(value, _NEVER_PICKLED) and not isinstance(value, _COPIED):
-            raise _refusal(value, what + _text(where), None)
+            raise refusal(value, what + _text(where), None)
     try:
         return pickle_bytes([value for value, _ in pickled])
     except Exception as error:
         # Pickling calls whatever the values' classes define, so anything can be raised.
         value, path = _guilty(pickled, what)
-        raise _refusal(value, path, error) from error
+        raise refusal(value, path, error) from error
 
 
 def _guilty(pickled: list[tuple[object, Where]], what: str) -> tuple[object, str]:
@@ -285,13 +285,6 @@ def _guilty(pickled: list[tuple[object, Where]], what: str) -> tuple[object, str
             return part, what + _text(where) + path.removeprefix("[0]")
     value, where = pickled[0]
     return value, what + _text(where)
-
-
-def _refusal(value: object, path: str, error: Exception | None) -> SerializationError:
-    reason = f" ({error})" if error else ""
-    return SerializationError(
-        f"{path} is a {type_name(value)}, which can't be sent to a worker{reason}: {advice(value)}"
-    )
 
 
 def _text(where: Where) -> str:

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ._culprits import advice, largest, pickled_size, type_name, unpicklable
-from ._footprint import Footprint, importable
-from ._pickling import pickle_bytes, unseal
-from .errors import LargePayloadWarning, SerializationError
+from ._culprits import largest, pickled_size, refusal, unpicklable
+from ._footprint import Footprint
+from ._pickling import importable, pickle_bytes, unseal
+from .errors import LargePayloadWarning
 
 if TYPE_CHECKING:
     from .signing import Signer
@@ -132,9 +132,7 @@ class FunctionShipper:
         except Exception as error:
             # Pickling calls whatever the values' classes define, so anything can be raised.
             path, part = unpicklable(self._func, f"the function {self._name!r}")
-            raise SerializationError(
-                f"{path} is a {type_name(part)}, which can't be sent to a worker ({error}): {advice(part)}"
-            ) from error
+            raise refusal(part, path, error) from error
 
     def _sign(self, payload: bytes) -> ShippedFunction:
         if len(payload) > LARGE and len(payload) > 2 * self._warned:

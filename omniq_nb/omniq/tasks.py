@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, Unpack, cast
 
 from .config import Config
 from .errors import OptionError
-from .options import Plan, TaskOptions, make_plan
+from .options import Plan, TaskOptions, make_plan, merge
 from .registry import Registered, Registry, default_name
 
 if TYPE_CHECKING:
@@ -37,14 +37,14 @@ class TaskFunction(Generic[P, R]):
         functools.update_wrapper(self, func)
         self.func = func
         self.name = name
-        self._options = options
+        self.own_options = options
         self._app = app
         self._plan: tuple[Config, Plan] | None = None
 
     def plan(self, config: Config) -> Plan:
         """The options with the configuration's defaults; worked out once."""
         if self._plan is None or self._plan[0] is not config:
-            self._plan = (config, make_plan(self._options, config))
+            self._plan = (config, make_plan(self.own_options, config))
         return self._plan[1]
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any:
@@ -59,13 +59,9 @@ class TaskFunction(Generic[P, R]):
         Raises:
             OptionError: One is unknown or has a value that it can't have.
         """
-        merged: TaskOptions = {**self._options, **options}
-        if "delay" in options:
-            merged.pop("run_at", None)
-        if "run_at" in options and "delay" not in options:
-            merged.pop("delay", None)
+        merged = merge(self.own_options, options)
         make_plan(merged, Config())
-        return TaskFunction(self.func, self.name, merged, self._app)
+        return TaskFunction(self.func, self.name, cast("TaskOptions", merged), self._app)
 
     async def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
         """Send one call to the workers; the arguments are the function's own."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 
-from .errors import StoreError, TaskNotFoundError
+from .errors import NotOpenError, TaskNotFoundError
 from .models.record import Record
 from .storage.driver import Driver
 from .storage.results import BaseResultStorage, StoredOutcome
@@ -63,7 +63,7 @@ class OutcomeWaiter:
             self._watching.cancel()
             await asyncio.wait([self._watching])
         for future in self._take_all():
-            future.cancel()
+            future.set_exception(NotOpenError("AsyncOmniQ"))
 
     def _take_all(self) -> list[asyncio.Future[StoredOutcome]]:
         waiting, self._waiting = self._waiting, {}
@@ -73,7 +73,7 @@ class OutcomeWaiter:
         try:
             with self._driver.watch() as self._changes:
                 await self._watch_changes(self._changes)
-        except StoreError as error:
+        except Exception as error:  # noqa: BLE001 -- whoever waits gets it: else he would wait for ever
             for future in self._take_all():
                 future.set_exception(error)
         finally:

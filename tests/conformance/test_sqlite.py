@@ -8,7 +8,6 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from msgspec.structs import astuple
-
 from omniq.backends.sqlite import SQLiteDriver
 from omniq.models.record import Record
 from omniq.testing import DriverConformance

@@ -103,9 +103,7 @@ print(embedded_secret(directory).decode())
 @pytest.mark.parametrize("round_", range(3))
 def test_processes_that_make_it_at_once_agree(tmp_path: Path, round_: int) -> None:
     command = [sys.executable, "-c", RACER, str(tmp_path / "race")]
-    racers = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(6)
-    ]
+    racers = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(6)]
     for racer in racers:
         assert racer.stdout is not None
         assert racer.stdout.readline() == "ready\n"
@@ -145,7 +143,8 @@ def test_a_file_without_a_secret_is_refused(tmp_path: Path, content: str, monkey
 
 
 @pytest.mark.parametrize(
-    ("number", "expected"), [(errno.EROFS, StoreReadOnlyError), (errno.EACCES, StoreReadOnlyError), (errno.ENOSPC, StoreFullError)]
+    ("number", "expected"),
+    [(errno.EROFS, StoreReadOnlyError), (errno.EACCES, StoreReadOnlyError), (errno.ENOSPC, StoreFullError)],
 )
 def test_a_disk_that_takes_nothing(
     tmp_path: Path, number: int, expected: type[Exception], monkeypatch: pytest.MonkeyPatch

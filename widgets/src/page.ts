@@ -26,7 +26,10 @@ export class Page {
       const told = this.connection.state.value !== "silent" && app.value.closed_at === null;
       return told ? this.clock.now.value : now.value;
     });
-    this.#listen("change:state", () => this.#readState());
+    this.#listen("change:state", () => {
+      this.connection.heard();
+      this.#readState();
+    });
     this.#listen("msg:custom", (content) => this.#receive(content));
     this.#readState();
     // What the saved state knows is on screen at once, not a frame later.

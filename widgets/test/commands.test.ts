@@ -42,6 +42,8 @@ describe("Commands", () => {
     expect(commands.states.value.get(key)).toEqual({ phase: "pending" });
     commands.receive({ type: "reply", id: last(), ok: true, result: null });
     expect(commands.states.value.has(key)).toBe(false);
+    vi.advanceTimersByTime(REPLY_TIMEOUT);
+    expect(commands.states.value.has(key)).toBe(false);
   });
 
   it("sends once while it is pending", () => {

@@ -34,6 +34,19 @@ it("can be disposed twice, by the signal and by the cleanup", async () => {
   expect(page.el.childNodes).toHaveLength(0);
 });
 
+it("watches the notebook's theme no longer than it lives", async () => {
+  const page = mounted("dashboard");
+  const root = page.find(".omniq");
+  document.body.dataset.jpThemeLight = "false";
+  await settle();
+  expect(root.dataset.theme).toBe("dark");
+  page.dispose();
+  document.body.dataset.jpThemeLight = "true";
+  await settle();
+  delete document.body.dataset.jpThemeLight;
+  expect(root.dataset.theme).toBe("dark");
+});
+
 it("renders nothing into a view that is already gone", () => {
   const model = new FakeModel({ view: "queues", theme: "auto", state: state() });
   const page = new Mounted(model);
@@ -57,6 +70,7 @@ it("takes a new state from the trait", async () => {
   page.model.set("state", state({ tasks: tasks([row({ id: "new" })]) }));
   await settle(PACE.tasks);
   expect(page.texts(".oq-task .oq-id")).toEqual(["new"]);
+  expect(page.find(".oq-connection").textContent).toBe("Live");
 });
 
 it("asks for a full copy after a lost update", async () => {

@@ -47,7 +47,8 @@ class _Store:
         self.ready: dict[str, dict[str, list[tuple[int, int, str, int]]]] = {}
         self.later: dict[str, list[tuple[int, str, int]]] = {}
         self.events: list[TaskEvent] = []
-        self.trimmed = 0
+        self.positions: list[int] = []  # of the events; trimming leaves gaps
+        self.position = 0
         self.drivers: set[MemoryDriver] = set()
 
     # --- bodies ---
@@ -121,8 +122,10 @@ class _Store:
         while heap:
             rank, created_at, key, version = heap[0]
             record = self.records.get((kind, key))
-            if record is not None and record.version == version and record.due_at is not None:
-                if record.due_at <= now:
+            # Deleted and inserted anew, a record has the same version at another place.
+            place = (rank, created_at, version, partition)
+            if record is not None and place == (record.rank, record.created_at, record.version, record.partition):
+                if record.due_at is not None and record.due_at <= now:
                     return rank, created_at, key
                 self.enlist(record, now)
             heappop(heap)
@@ -163,8 +166,10 @@ def forget(name: str) -> None:
     """Drop the store of this name with all that is in it."""
     with _stores_lock:
         store = _stores.pop(name, None)
-    if store is not None and store.files.exists(store.root):
-        store.files.rm(store.root, recursive=True)
+    if store is not None:
+        with store.lock:
+            for kind, key in store.records:  # fsspec's recursive removal takes the square of their number
+                store.files.store.pop(store.path(kind, key), None)
 
 
 class MemoryDriver(Driver):
@@ -262,12 +267,13 @@ class MemoryDriver(Driver):
     async def next_due(self, kind: str) -> int | None:
         store, now = self._store, self.clock()
         with store.lock:
+            store.promote(kind, now)
             later = store.later.get(kind, [])
             while later:
                 due_at, key, version = later[0]
                 record = store.records.get((kind, key))
                 if record is not None and record.version == version and record.due_at == due_at:
-                    return due_at if due_at > now else None
+                    return due_at
                 heappop(later)
                 if record is not None and record.version == version:
                     store.enlist(record, now)  # extended since
@@ -287,20 +293,19 @@ class MemoryDriver(Driver):
     async def read_log(self, position: int | None, limit: int = 1000) -> tuple[list[TaskEvent], int]:
         store = self._store
         with store.lock:
-            end = store.trimmed + len(store.events)
             if position is None:
-                return [], end
-            start = max(position - store.trimmed, 0)
+                return [], store.position
+            start = bisect_right(store.positions, position)
             events = store.events[start : start + limit]
-            return events, store.trimmed + start + len(events)
+            return events, store.positions[start + len(events) - 1] if events else position
 
     async def trim_log(self, before: int) -> int:
         store = self._store
         with store.lock:
-            kept = [event for event in store.events if event.ts >= before]
+            kept = [index for index, event in enumerate(store.events) if event.ts >= before]
             trimmed = len(store.events) - len(kept)
-            store.events = kept
-            store.trimmed += trimmed
+            store.events = [store.events[index] for index in kept]
+            store.positions = [store.positions[index] for index in kept]
         return trimmed
 
     def watch(self, *, claimable: bool = False) -> Watcher:
@@ -325,7 +330,7 @@ def _apply(store: _Store, op: Op, now: int) -> bool:
             if old is None:
                 return False
             new = _copy(record)
-            new.version = old.version + 1
+            new.version, new.created_at = old.version + 1, old.created_at
             store.put(new, old, now)
         case Extend(previous, due_at):
             old = _current(store, previous)
@@ -340,6 +345,8 @@ def _apply(store: _Store, op: Op, now: int) -> bool:
             store.remove(old)
         case Append(events):
             store.events.extend(events)
+            first, store.position = store.position + 1, store.position + len(events)
+            store.positions.extend(range(first, store.position + 1))
     return True
 
 

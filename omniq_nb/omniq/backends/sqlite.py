@@ -8,6 +8,8 @@ together (group commit), claims included. Not for network file systems: their lo
 from __future__ import annotations
 
 import asyncio
+import errno
+import logging
 import sqlite3
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
@@ -18,7 +20,15 @@ import aiosqlite
 import msgspec
 
 from ..clock import Clock, system_clock
-from ..errors import NotOpenError, OmniQError, StoreUnavailableError
+from ..errors import (
+    ConfigError,
+    NotOpenError,
+    OmniQError,
+    StoreError,
+    StoreFullError,
+    StoreReadOnlyError,
+    StoreUnavailableError,
+)
 from ..models.event import TaskEvent
 from ..models.record import Append, Columns, EventFilter, Filter, Insert, Op, Page, Record, Replace
 from ..storage.driver import Capabilities, Driver, Key
@@ -27,17 +37,29 @@ from ..storage.queue import BaseTaskQueue
 from ..storage.results import BaseResultStorage
 from ..storage.schedules import BaseScheduleStorage
 from ..storage.watch import Watcher, Watchers
+from . import sqlite_events as log
 from . import sqlite_read as reading
 from .doorbell import Doorbell
 from .sqlite_schema import prepare, translate
 from .sqlite_write import Transaction, anything_due, served
 
+logger = logging.getLogger("omniq")
+
 _OPS_PER_TRANSACTION = 10_000
 """Bounds how long other processes wait for the write lock."""
+_SEGMENTS_PER_TRIM = 500
 _INLINE_OPS = 8
 """A batch of so many operations at most is committed on the loop's own thread."""
 _CHECKPOINT_EVERY = 1000
 """Inline commits leave the log to grow; after so many the writer's thread moves it into the file."""
+
+_OS_ERRORS: dict[int, type[StoreError]] = {
+    errno.EACCES: StoreReadOnlyError,
+    errno.EPERM: StoreReadOnlyError,
+    errno.EROFS: StoreReadOnlyError,
+    errno.ENOSPC: StoreFullError,
+    errno.EDQUOT: StoreFullError,
+}
 
 _T = TypeVar("_T")
 
@@ -92,13 +114,16 @@ class SQLiteDriver(Driver):
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StoreUnavailableError(self.url, f"can't create {self.path.parent}: {error.strerror}") from error
-        self._writer = await self._connect()
-        self._reader = await self._connect()
-        if self.durability != "full":  # a flush to the disk would hold the loop up
-            self._inline = sqlite3.connect(self.path, isolation_level=None, cached_statements=512)
-            prepare(self._inline, self.url, self.durability, checkpoint_pages=0)
-            self._inline.execute("PRAGMA busy_timeout = 0")
+            kind = _OS_ERRORS.get(error.errno or 0, StoreUnavailableError)
+            raise kind(self.url, f"can't create {self.path.parent}: {error.strerror}") from error
+        try:
+            self._writer = await self._connect()
+            self._reader = await self._connect()
+            if self.durability != "full":  # a flush to the disk would hold the loop up
+                self._inline = self._connect_inline()
+        except BaseException:
+            await self._disconnect()
+            raise
         self._bell.open()
         self._closing = False
         self._idle.set()
@@ -119,19 +144,34 @@ class SQLiteDriver(Driver):
             raise
         return connection
 
+    def _connect_inline(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self.path, isolation_level=None, cached_statements=512)
+        try:
+            prepare(connection, self.url, self.durability, checkpoint_pages=0)
+            connection.execute("PRAGMA busy_timeout = 0")
+        except sqlite3.Error as error:
+            connection.close()
+            raise translate(error, self.url) from error
+        return connection
+
     async def close(self) -> None:
-        if self._writer is None or self._reader is None or self._closing:
+        if self._writer is None or self._closing:
             return
         self._closing = True
         await self._idle.wait()
         if self._checkpoint is not None:
             await self._checkpoint
         self._bell.close()
-        if self._inline is not None:
-            self._inline.close()
-        await self._reader.close()
-        await self._writer.close()
+        await self._disconnect()
+
+    async def _disconnect(self) -> None:
+        inline, reader, writer = self._inline, self._reader, self._writer
         self._writer = self._reader = self._inline = self._checkpoint = None
+        if inline is not None:
+            inline.close()
+        for connection in (reader, writer):
+            if connection is not None:
+                await connection.close()
 
     def secret_directory(self) -> Path | None:
         directory = self.path.parent
@@ -212,7 +252,7 @@ class SQLiteDriver(Driver):
         assert connection is not None  # noqa: S101 -- _is_small() has seen it
         try:
             connection.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError:
+        except sqlite3.Error:
             return None  # busy, or something that the writer's thread will meet and report
         self._inline_commits += 1
         if self._inline_commits % _CHECKPOINT_EVERY == 0:
@@ -331,16 +371,16 @@ class SQLiteDriver(Driver):
         return await self._read(reading.next_due, kind, self.clock())
 
     async def query(self, match: EventFilter) -> Columns:
-        return await self._read(reading.query, match)
+        return await self._read(log.query, match)
 
     async def read_log(self, position: int | None, limit: int = 1000) -> tuple[list[TaskEvent], int]:
-        return await self._read(reading.read_log, position, limit)
+        return await self._read(log.read_log, position, limit)
 
     async def trim_log(self, before: int) -> int:
         trimmed = 0
         try:
             # In steps: one long deletion would hold the write lock against every other process.
-            while step := await self._in_writer(_trim_some, before):
+            while step := await self._in_writer(log.trim, before, _SEGMENTS_PER_TRIM):
                 trimmed += step
         except sqlite3.Error as error:
             raise translate(error, self.url) from error
@@ -348,20 +388,20 @@ class SQLiteDriver(Driver):
 
 
 def _checkpoint(connection: sqlite3.Connection) -> None:
-    connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-
-
-def _trim_some(connection: sqlite3.Connection, before: int) -> int:
-    return connection.execute(
-        "DELETE FROM events WHERE id IN (SELECT id FROM events WHERE ts < ? ORDER BY id LIMIT ?)",
-        (before, _OPS_PER_TRANSACTION),
-    ).rowcount
+    try:
+        connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+    except sqlite3.Error as error:
+        # Nothing is lost: what is in the log stays there until a later checkpoint succeeds.
+        logger.warning("the log of the store could not be moved into its file, a later attempt will: %s", error)
 
 
 def path_of(url: str) -> Path:
     """The file that a ``sqlite://`` URL names: three slashes for a relative path, four for an absolute one."""
-    parts = urlsplit(url)
-    return Path(unquote(parts.path.removeprefix("/")) or ".omniq/omniq.db").expanduser()
+    path = unquote(urlsplit(url).path.removeprefix("/"))
+    if path == ":memory:":
+        # Each connection would have a database of its own.
+        raise ConfigError("a store in memory is `memory://`, not `sqlite:///:memory:`")
+    return Path(path or ".omniq/omniq.db").expanduser()
 
 
 class AsyncSQLiteQueue(BaseTaskQueue):

@@ -1,4 +1,4 @@
-"""Reading a SQLite store: scans by the cheapest index, counts from the counters, events by push-down.
+"""Reading a SQLite store: scans by the cheapest index, counts from the counters.
 
 Everything here runs in the reader's thread, on a plain `sqlite3.Connection`, one statement's snapshot at a time. Every
 cursor is exhausted: one that is left open would pin its snapshot and see no later write.
@@ -8,17 +8,13 @@ from __future__ import annotations
 
 import sqlite3
 
-from ..models.event import EVENT_FIELDS, TaskEvent
-from ..models.record import Columns, EventFilter, Filter, Page, Record
+from ..models.record import Filter, Page, Record
 from .sqlite_write import COLUMNS
 
-_EVENT_COLUMNS = ", ".join(EVENT_FIELDS)
 _SCAN_STEP = 20_000
 """Records that one call looks at when no index leads to the matching ones."""
 _COMMON = 0.1
 """A state that this share of all records has is found sooner by walking the keys than by sorting the index."""
-_MILESTONE = 64
-"""Each so many events one is in the index on time (see the schema)."""
 
 
 def get(connection: sqlite3.Connection, kind: str, key: str) -> Record | None:
@@ -142,62 +138,3 @@ def _after(match: Filter, cursor: str | None) -> tuple[str, list[str]]:
     if cursor is None:
         return "", []
     return (" AND key < ?" if match.newest_first else " AND key > ?"), [cursor]
-
-
-# --- events ---
-
-
-def query(connection: sqlite3.Connection, match: EventFilter) -> Columns:
-    """See `Driver.query`."""
-    where, values = _event_conditions(connection, match)
-    inner = f"SELECT {_EVENT_COLUMNS}, id FROM events{where}"
-    if match.limit is not None:
-        inner, values = f"{inner} ORDER BY ts DESC, id DESC LIMIT ?", [*values, match.limit]
-    rows = connection.execute(f"SELECT {_EVENT_COLUMNS} FROM ({inner}) ORDER BY ts, id", values).fetchall()
-    columns = [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in EVENT_FIELDS]
-    return dict(zip(EVENT_FIELDS, columns, strict=True))
-
-
-def read_log(connection: sqlite3.Connection, position: int | None, limit: int) -> tuple[list[TaskEvent], int]:
-    """See `Driver.read_log`."""
-    if position is None:
-        return [], connection.execute("SELECT coalesce(max(id), 0) FROM events").fetchone()[0]
-    rows = connection.execute(
-        f"SELECT {_EVENT_COLUMNS}, id FROM events WHERE id > ? ORDER BY id LIMIT ?", (position, limit)
-    ).fetchall()
-    return [TaskEvent(*row[:-1]) for row in rows], rows[-1][-1] if rows else position
-
-
-def _event_conditions(connection: sqlite3.Connection, match: EventFilter) -> tuple[str, list[object]]:
-    conditions: list[str] = []
-    values: list[object] = []
-
-    def add(condition: str, *bound: object) -> None:
-        conditions.append(condition)
-        values.extend(bound)
-
-    for column in ("task_id", "schedule_id", "queue"):
-        if (wanted := getattr(match, column)) is not None:
-            add(f"{column} = ?", wanted)
-    if match.types:
-        exact = [name for name in match.types if not name.endswith(".*")]
-        families = [name[:-1] for name in match.types if name.endswith(".*")]
-        alternatives = ["event_type = ?"] * len(exact) + ["substr(event_type, 1, ?) = ?"] * len(families)
-        bound = [*exact, *(part for family in families for part in (len(family), family))]
-        add(f"({' OR '.join(alternatives)})", *bound)
-    if match.since is not None:
-        add("ts >= ?", match.since)
-        add("id > ?", _first_since(connection, match.since))
-    if match.until is not None:
-        add("ts < ?", match.until)
-    return (f" WHERE {' AND '.join(conditions)}" if conditions else ""), values
-
-
-def _first_since(connection: sqlite3.Connection, since: int) -> int:
-    """An id before which no event is as young as ``since``, within a block between two milestones."""
-    row = connection.execute(
-        f"SELECT min(id) FROM events WHERE id % {_MILESTONE} = 0 AND ts >= ?", (since,)
-    ).fetchone()
-    if row[0] is None:
-        row = connection.execute("SELECT max(id) FROM events").fetchone()
-    return (row[0] or 0) - 2 * _MILESTONE

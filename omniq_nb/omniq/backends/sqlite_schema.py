@@ -13,6 +13,7 @@ from ..errors import (
     StoreReadOnlyError,
     StoreTooNewError,
     StoreUnavailableError,
+    ValueTooLargeError,
 )
 
 APPLICATION_ID = 0x4F4D4E51  # "OMNQ", in the file's header
@@ -39,10 +40,9 @@ CREATE TABLE counters (
     PRIMARY KEY (kind, partition, state)
 ) WITHOUT ROWID;
 CREATE TABLE events (
-    id INTEGER PRIMARY KEY, ts INTEGER NOT NULL, event_type TEXT NOT NULL, task_id TEXT, func TEXT, queue TEXT,
-    worker TEXT, attempt INTEGER NOT NULL, duration REAL, schedule_id TEXT, data TEXT
+    first INTEGER PRIMARY KEY, n INTEGER NOT NULL, min_ts INTEGER NOT NULL, max_ts INTEGER NOT NULL, body BLOB NOT NULL
 );
-CREATE INDEX events_milestones ON events (ts) WHERE id % 64 = 0;
+CREATE INDEX events_time ON events (max_ts, min_ts);
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {SCHEMA_VERSION};
 """
@@ -55,6 +55,7 @@ _ERRORS: dict[str, type[StoreError]] = {
     "SQLITE_BUSY": StoreBusyError,
     "SQLITE_LOCKED": StoreBusyError,
     "SQLITE_CANTOPEN": StoreUnavailableError,
+    "SQLITE_TOOBIG": ValueTooLargeError,
 }
 
 
@@ -113,7 +114,8 @@ def _switch_to_wal(connection: sqlite3.Connection) -> None:
         try:
             connection.execute("PRAGMA journal_mode = WAL").fetchone()
         except sqlite3.OperationalError as error:
-            if getattr(error, "sqlite_errorname", "") != "SQLITE_BUSY" or time.monotonic() > deadline:
+            # With a suffix while another process recovers the log that a killed one left.
+            if not error.sqlite_errorname.startswith("SQLITE_BUSY") or time.monotonic() > deadline:
                 raise
             time.sleep(0.01)
         else:

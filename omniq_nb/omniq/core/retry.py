@@ -40,6 +40,8 @@ def delay_before(policy: RetryPolicy, failures: int, chance: float) -> float:
         failures: Attempts that raised before this one: 0 for the first retry.
         chance: A random number from 0 to 1; 0.5 means no jitter.
     """
+    if not policy.delay:
+        return 0.0
     try:
         delay = policy.delay * policy.backoff**failures
     except OverflowError:

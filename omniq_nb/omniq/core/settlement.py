@@ -8,7 +8,7 @@ from ..clock import SECOND
 from ..models.event import TaskEvent
 from ..models.record import Record
 from ..models.result import RESULT, ErrorInfo, ResultBody, encode_result, result_key
-from ..models.task import TaskSpec
+from ..models.task import TaskSpec, decode_spec
 from . import lifecycle
 from .retry import delay_before, may_retry
 
@@ -112,6 +112,13 @@ def expire(claimed: Claimed, now: int) -> Settlement:
     task = lifecycle.expire(claimed.record, claimed.spec, now)
     event = TaskEvent(now, "task.expired", task.key, claimed.spec.func, task.partition, None, task.claims)
     return Settlement(task, claimed.record, None, (event,))
+
+
+def refuse(refused: Settlement, error: ErrorInfo, now: int) -> Settlement:
+    """The settlement in the place of one that the store does not take: a value that is too large, perhaps."""
+    claimed, event = Claimed(refused.previous, decode_spec(refused.previous.body)), refused.events[0]
+    started_at = event.ts - round((event.duration or 0) * SECOND)
+    return fail(claimed, error, worker=event.worker or "", started_at=started_at, now=now)
 
 
 def _tries_again(spec: TaskSpec, raised: Raised) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 
-class TaskEvent(msgspec.Struct, gc=False):
+class TaskEvent(msgspec.Struct, array_like=True, gc=False):
     """One event. The frame that `omniq.events()` gives has one column per field.
 
     Attributes:

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from ..display import Displayed
 from .task import TaskStatus
 
 RESULT = "result"
@@ -50,7 +51,7 @@ class ResultBody(msgspec.Struct, array_like=True, gc=False):
     finished_at: int
 
 
-class TaskResult(msgspec.Struct, frozen=True, kw_only=True):
+class TaskResult(Displayed, msgspec.Struct, frozen=True, kw_only=True):
     """What became of a task's last attempt.
 
     Attributes:

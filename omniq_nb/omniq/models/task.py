@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from ..clock import to_datetime
+from ..display import Displayed
 from .record import Record
 
 TASK = "task"
@@ -92,7 +93,7 @@ class TaskSpec(msgspec.Struct, array_like=True, gc=False):
     error: str | None = None
 
 
-class Task(msgspec.Struct, frozen=True, kw_only=True):
+class Task(Displayed, msgspec.Struct, frozen=True, kw_only=True):
     """A task as it was when it was read.
 
     Attributes:

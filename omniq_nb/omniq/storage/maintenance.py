@@ -50,10 +50,13 @@ class Maintenance:
         if not claimed:
             await self._create()
             return False
-        await self.sweep()
         (record,) = claimed
-        now = self._driver.clock()
-        await self._driver.write([Replace(_sweep_record(now, now + SWEEP_SECONDS * SECOND), record)])
+        try:
+            await self.sweep()
+        finally:
+            # Also when it broke off: who comes next need not wait for the end of the lease.
+            now = self._driver.clock()
+            await self._driver.write([Replace(_sweep_record(now, now + SWEEP_SECONDS * SECOND), record)])
         return True
 
     async def _create(self) -> None:

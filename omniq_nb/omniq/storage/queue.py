@@ -77,8 +77,10 @@ class BaseTaskQueue(Component):
         self._chance = random.random
 
     async def close(self) -> None:
-        await self.flush_events()
-        await super().close()
+        try:
+            await self.flush_events()
+        finally:
+            await super().close()
 
     # --- enqueue ---
 
@@ -180,8 +182,9 @@ class BaseTaskQueue(Component):
     async def _settle_in_one(self, settlements: Sequence[Settlement]) -> list[bool]:
         ops: list[Op] = []
         replaces: list[int] = []
-        if self._noted:
-            ops.append(Append(self._take_noted()))
+        noted = self._take_noted()
+        if noted:
+            ops.append(Append(noted))
         for each in settlements:
             at = len(ops)
             replaces.append(at)
@@ -189,7 +192,11 @@ class BaseTaskQueue(Component):
             if each.result is not None:
                 ops.append(Insert(each.result, at))
             ops.append(Append(each.events, at))
-        outcomes = await self.driver.write(ops)
+        try:
+            outcomes = await self.driver.write(ops)
+        except BaseException:
+            self.note(*noted)
+            raise
         return [outcomes[at] for at in replaces]
 
     async def extend(self, claimed: Sequence[Claimed], lease: int) -> list[bool]:

@@ -57,13 +57,20 @@ class WorkerRegistry:
         previous = self._own.get(info.id)
         if previous is None:
             event = TaskEvent(now, "worker.started", worker=info.id)
-            await self._driver.write([Insert(record), Append((event,), 0)])
-        elif not (await self._driver.write([Replace(record, previous)]))[0]:
-            # Maintenance took it for gone (a suspended laptop): it is back.
-            await self._driver.write([Insert(record)])
+            applied = (await self._driver.write([Insert(record), Append((event,), 0)]))[0]
         else:
             record.version = previous.version + 1
-        self._own[info.id] = record
+            applied = (await self._driver.write([Replace(record, previous)]))[0]
+        if applied:
+            self._own[info.id] = record
+        else:
+            # Maintenance took it for gone (a suspended laptop), or the connection broke after a report arrived: go on
+            # from what is there.
+            (there,) = await self._driver.get([(WORKER, info.id)])
+            self._own.pop(info.id, None)
+            if there is not None:
+                self._own[info.id] = there
+            await self.report(info)
 
     async def leave(self, worker_id: str) -> None:
         """Take a worker's registration back."""

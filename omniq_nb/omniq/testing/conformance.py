@@ -2,29 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
-# Before the topics are imported: pytest explains their failures as it does those of a test file.
-pytest.register_assert_rewrite(
-    *(
-        f"{__package__}.{topic}"
-        for topic in (
-            "batches",
-            "claims",
-            "delay",
-            "events",
-            "expiry",
-            "fencing",
-            "lifecycle",
-            "machine",
-            "order",
-            "races",
-            "scans",
-            "waits",
-        )
-    )
-)
-
+from . import explained  # noqa: F401 -- before the topics
 from .batches import BatchTests
 from .claims import ClaimTests
 from .delay import DelayTests

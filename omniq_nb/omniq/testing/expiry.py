@@ -1,4 +1,4 @@
-"""Expiry: a driver only remembers when a record expires, and finds what has; what to do about it is decided above it."""
+"""Expiry: a driver only remembers when a record expires, and finds what has; the rest is decided elsewhere."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class ExpiryTests(DriverHarness):
     async def test_expiry_combines_with_the_other_conditions(self, store: StoreUnderTest) -> None:
         await store.put(
             *(
-                store.record(f"{partition}-{state}-{n}", partition=partition, state=state, expires_in=n if n else None)
+                store.record(f"{partition}-{state}-{n}", partition=partition, state=state, expires_in=n or None)
                 for partition in ("p", "q")
                 for state in ("pending", "blocked")
                 for n in range(4)
@@ -44,7 +44,9 @@ class ExpiryTests(DriverHarness):
     @driver_test
     async def test_what_expired_first_comes_first(self, store: StoreUnderTest) -> None:
         moments = {f"{n * 37 % 50:02}": n * 13 % 10 for n in range(50)}
-        await store.put(*(store.record(key, expires_in=moment, partition=f"p{moment % 2}") for key, moment in moments.items()))
+        await store.put(
+            *(store.record(key, expires_in=moment, partition=f"p{moment % 2}") for key, moment in moments.items())
+        )
         expected = sorted(moments, key=lambda key: (moments[key], key))
         match = Filter(kind=KIND, expires_before=store.clock() + 60 * SECOND)
         for limit in (1, 3, 10, 50, 51):
@@ -54,7 +56,9 @@ class ExpiryTests(DriverHarness):
 
     @driver_test
     async def test_replace_changes_the_expiry(self, store: StoreUnderTest) -> None:
-        given, taken, moved = (store.record(name, expires_in=e) for name, e in (("given", None), ("taken", 5), ("moved", 5)))
+        given, taken, moved = (
+            store.record(name, expires_in=e) for name, e in (("given", None), ("taken", 5), ("moved", 5))
+        )
         await store.put(given, taken, moved)
         now = store.clock()
         assert await store.driver.write(
@@ -65,14 +69,19 @@ class ExpiryTests(DriverHarness):
             ]
         ) == [True, True, True]
         assert keys(await scan_all(store.driver, Filter(kind=KIND, expires_before=now + 10 * SECOND))) == ["given"]
-        assert keys(await scan_all(store.driver, Filter(kind=KIND, expires_before=now + 60 * SECOND))) == ["given", "moved"]
+        assert keys(await scan_all(store.driver, Filter(kind=KIND, expires_before=now + 60 * SECOND))) == [
+            "given",
+            "moved",
+        ]
 
     @driver_test
     async def test_claiming_leaves_the_expiry(self, store: StoreUnderTest) -> None:
         record = store.record("a", expires_in=5)
         await store.put(record)
         assert (await store.claim_one("a")).expires_at == record.expires_at
-        assert keys(await scan_all(store.driver, Filter(kind=KIND, state="running", expires_before=store.clock() + 6 * SECOND))) == ["a"]
+        assert keys(
+            await scan_all(store.driver, Filter(kind=KIND, state="running", expires_before=store.clock() + 6 * SECOND))
+        ) == ["a"]
 
     @driver_test
     async def test_expired_records_stay_until_somebody_removes_them(self, store: StoreUnderTest) -> None:

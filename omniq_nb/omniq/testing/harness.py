@@ -23,9 +23,9 @@ KIND = "task"
 
 
 class DriverHarness(abc.ABC):
-    """How the suite reaches one store. A backend's author fills in `driver_class`, `url` and the two ends of the side door.
+    """How the suite reaches one store. The author fills in `driver_class`, `url` and both ends of the side door.
 
-    A driver whose store has a clock of its own takes the clock that it is given instead: that is how the suite moves time.
+    A driver whose store has a clock of its own takes the clock that it is given instead: so the suite moves time.
 
     Attributes:
         driver_class: The driver under test. Other processes import it by its name.
@@ -54,10 +54,10 @@ class DriverHarness(abc.ABC):
         return self.driver_class(url, clock=clock, durability=durability)
 
     def unusable_url(self, tmp_path: Path) -> str | None:
-        """URL of a store that can't be opened, with a password ``hunter2`` where URLs have one; ``None``: no such thing."""
+        """URL of a store that can't be opened, with the password ``hunter2`` if it takes one; ``None``: no such."""
         return None
 
-    async def discard(self, url: str) -> None:
+    async def discard(self, url: str) -> None:  # noqa: B027 -- most stores go with their directory
         """Remove the store after a test, where it would otherwise stay."""
 
     # --- how the suite runs its tests ---
@@ -71,7 +71,10 @@ class DriverHarness(abc.ABC):
         """Run one test on an event loop of its own, with a new store, and fail it when it hangs."""
 
         async def within_the_limit() -> None:
-            async with asyncio.timeout(self.time_limit), StoreUnderTest.opened(self, self.url(tmp_path), tmp_path) as store:
+            async with (
+                asyncio.timeout(self.time_limit),
+                StoreUnderTest.opened(self, self.url(tmp_path), tmp_path) as store,
+            ):
                 await test(store)
 
         asyncio.run(within_the_limit())
@@ -207,7 +210,9 @@ class StoreUnderTest:
 
     def event(self, n: int = 0, event_type: str = "task.enqueued", *, task_id: str | None = None) -> TaskEvent:
         """The n-th event of a test, n seconds from now."""
-        return TaskEvent(ts=self.clock() + n * SECOND, event_type=event_type, task_id=task_id or f"task-{n}", queue="default")
+        return TaskEvent(
+            ts=self.clock() + n * SECOND, event_type=event_type, task_id=task_id or f"task-{n}", queue="default"
+        )
 
 
 async def scan_all(driver: Driver, match: Filter, *, limit: int = 100) -> list[Record]:

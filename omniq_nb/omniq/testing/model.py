@@ -18,7 +18,9 @@ def matches(record: Record, match: Filter) -> bool:
         and match.partition in (None, record.partition)
         and match.state in (None, record.state)
         and record.key.startswith(match.prefix)
-        and (match.expires_before is None or (record.expires_at is not None and record.expires_at < match.expires_before))
+        and (
+            match.expires_before is None or (record.expires_at is not None and record.expires_at < match.expires_before)
+        )
     )
 
 
@@ -139,7 +141,10 @@ class Model:
 
     def next_due(self, kind: str, now: int) -> int | None:
         """See `Driver.next_due`."""
-        return min((r.due_at for r in self.records.values() if r.kind == kind and r.due_at is not None and r.due_at > now), default=None)
+        return min(
+            (r.due_at for r in self.records.values() if r.kind == kind and r.due_at is not None and r.due_at > now),
+            default=None,
+        )
 
     def query(self, match: EventFilter) -> list[TaskEvent]:
         """The rows of what `Driver.query` gives."""

@@ -91,7 +91,9 @@ class OrderTests(DriverHarness):
     async def test_retried_record_keeps_its_age(self, store: StoreUnderTest) -> None:
         await store.put(store.record("first", age=2), store.record("second", age=1))
         (held,) = await store.claim(1)
-        assert await store.driver.write([Replace(changed(held, state="pending", owner=None, due_at=store.clock()), held)]) == [True]
+        assert await store.driver.write(
+            [Replace(changed(held, state="pending", owner=None, due_at=store.clock()), held)]
+        ) == [True]
         assert keys(await store.claim()) == ["first", "second"]
 
     @driver_test
@@ -116,7 +118,9 @@ class OrderTests(DriverHarness):
         chance = random.Random(20)
         partitions = ["low", "high", "io"]
         records = [
-            store.record(f"{n:03}", partition=chance.choice(partitions), rank=chance.randrange(-2, 3), age=chance.randrange(4))
+            store.record(
+                f"{n:03}", partition=chance.choice(partitions), rank=chance.randrange(-2, 3), age=chance.randrange(4)
+            )
             for n in range(400)
         ]
         for start in range(0, 400, 80):

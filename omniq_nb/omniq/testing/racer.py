@@ -3,9 +3,9 @@
 What a racer believes to have achieved goes to a log that has nothing to do with the store: lines appended to a file.
 The races in `omniq.testing.races` compare that log with what the store says afterwards.
 
-A process runs `main` and is told its part by one line on its standard input. It says
-``ready`` when its drivers are open, begins on ``go``, and ends at once when its standard input ends: so no racer outlives
-the test, even one that was killed.
+A process runs `main` and is told its part by one line on its standard input. It says ``ready`` when its drivers are
+open, begins on ``go``, and ends at once when its standard input ends: so no racer outlives the test, even one that was
+killed.
 """
 
 from __future__ import annotations
@@ -164,7 +164,9 @@ async def contend(racer: Racer) -> None:
     racer.chance.shuffle(names)
     for batch in _batches(racer, names):
         outcomes = await racer.driver.write([Insert(mine(f"new-{name}")) for name in batch])
-        racer.log.write(*(racer.note("inserted", f"new-{name}") for name, won in zip(batch, outcomes, strict=True) if won))
+        racer.log.write(
+            *(racer.note("inserted", f"new-{name}") for name, won in zip(batch, outcomes, strict=True) if won)
+        )
 
     racer.chance.shuffle(racer.seen)
     for records in _batches(racer, racer.seen):
@@ -247,8 +249,7 @@ def _batches(racer: Racer, items: list[T]) -> Iterator[list[T]]:
 
 
 ROLES: dict[str, Callable[[Racer], Awaitable[None]]] = {
-    role.__name__: role
-    for role in (drain, contend, beat, steal, report, write_until_killed, claim_until_killed, poke)
+    role.__name__: role for role in (drain, contend, beat, steal, report, write_until_killed, claim_until_killed, poke)
 }
 
 

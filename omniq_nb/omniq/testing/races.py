@@ -1,4 +1,4 @@
-"""Races: many claimers and writers at once, in threads and in processes, and processes that are killed (rules 1 to 5)."""
+"""Races: many claimers and writers at once, in threads and in processes, some of them killed (rules 1 to 5)."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import msgspec
 import pytest
@@ -21,7 +21,7 @@ import pytest
 from ..clock import system_clock
 from ..models.event import TaskEvent
 from ..models.record import EventFilter, Filter
-from .harness import KIND, SECOND, DriverHarness, StoreUnderTest, changed, driver_test, keys, scan_all
+from .harness import KIND, DriverHarness, StoreUnderTest, changed, driver_test, keys, scan_all
 from .racer import ROLES, Log, Note, Part, prepared
 
 
@@ -60,7 +60,8 @@ class RaceTests(DriverHarness):
         columns = await store.driver.query(EventFilter())
         events = Counter(zip(columns["task_id"], columns["event_type"], strict=True))
         assert events == Counter(
-            [(name, "task.succeeded") for name in names] + [(name, "task.retried") for name in names if name.endswith("0")]
+            [(name, "task.succeeded") for name in names]
+            + [(name, "task.retried") for name in names if name.endswith("0")]
         )
 
     # --- one winner ---
@@ -198,14 +199,17 @@ class RaceTests(DriverHarness):
         if not self.capabilities.pushes:
             pytest.skip("the driver does not declare pushes")
         store.clock.now = system_clock()
-        with store.driver.watch() as changes, store.driver.watch(claimable=True) as claimable:
-            with RacerProcesses(_parts(self, store, ["poke"], size=1500)) as processes:
-                await asyncio.to_thread(processes.go)
-                for _ in range(5):
-                    changes.clear()
-                    claimable.clear()
-                    assert await changes.wait(30)
-                    assert await claimable.wait(30)
+        with (
+            store.driver.watch() as changes,
+            store.driver.watch(claimable=True) as claimable,
+            RacerProcesses(_parts(self, store, ["poke"], size=1500)) as processes,
+        ):
+            await asyncio.to_thread(processes.go)
+            for _ in range(5):
+                changes.clear()
+                claimable.clear()
+                assert await changes.wait(30)
+                assert await claimable.wait(30)
 
     def _needs_several_processes(self) -> None:
         if not self.capabilities.shared:
@@ -225,7 +229,7 @@ class RaceTests(DriverHarness):
 
 # --- how a race is run ---
 
-Race = Callable[[DriverHarness, StoreUnderTest, list[Part]], Awaitable[list[Note]]]
+Race = Callable[[DriverHarness, StoreUnderTest, list[Part]], Coroutine[Any, Any, list[Note]]]
 
 
 def _parts(

@@ -29,7 +29,11 @@ class ScanTests(DriverHarness):
 
     @driver_test
     async def test_empty_store(self, store: StoreUnderTest) -> None:
-        for match in (Filter(kind=KIND), Filter(kind=KIND, state="x"), Filter(kind=KIND, expires_before=1, newest_first=True)):
+        for match in (
+            Filter(kind=KIND),
+            Filter(kind=KIND, state="x"),
+            Filter(kind=KIND, expires_before=1, newest_first=True),
+        ):
             assert await scan_all(store.driver, match) == []
         assert await store.driver.count(KIND) == {}
 
@@ -97,7 +101,23 @@ class ScanTests(DriverHarness):
 
     @driver_test
     async def test_prefix_is_taken_literally(self, store: StoreUnderTest) -> None:
-        names = ["a", "ab", "a%", "a%b", "a_", "a_b", "a*", "A", "Ab", "a[b]", "a\\", "\ud7ff", "\ud7ffx", "\U0010ffff", "\U0010ffff1"]
+        names = [
+            "a",
+            "ab",
+            "a%",
+            "a%b",
+            "a_",
+            "a_b",
+            "a*",
+            "A",
+            "Ab",
+            "a[b]",
+            "a\\",
+            "\ud7ff",
+            "\ud7ffx",
+            "\U0010ffff",
+            "\U0010ffff1",
+        ]
         await store.put(*(store.record(name) for name in names))
         for prefix in [*names, "", "a%b%", "_", "%", "*", "a?"]:
             expected = sorted(name for name in names if name.startswith(prefix))
@@ -265,14 +285,18 @@ class ContentTests(DriverHarness):
             assert await scan_all(store.driver, Filter(kind=KIND, partition=name)) == [record], f"partition {name!r}"
             assert await scan_all(store.driver, Filter(kind=KIND, state=name)) == [record], f"state {name!r}"
             match = Filter(kind=KIND, prefix=name)
-            assert keys(await scan_all(store.driver, match)) == sorted(other for other in names if other.startswith(name))
+            assert keys(await scan_all(store.driver, match)) == sorted(
+                other for other in names if other.startswith(name)
+            )
         claimed = await store.claim(partitions=names, owner="owner 'ü' %")
         assert keys(claimed) == names
         settled = [Replace(changed(record, state="done", due_at=None), record) for record in claimed]
         assert await store.driver.write(settled) == [True] * len(names)
         assert await store.counts_match() == {(name, "done"): 1 for name in names}
         read = await store.driver.get([(KIND, name) for name in names])
-        assert await store.driver.write([Delete(record) for record in read if record is not None]) == [True] * len(names)
+        assert await store.driver.write([Delete(record) for record in read if record is not None]) == [True] * len(
+            names
+        )
         assert await store.counts_match() == {}
 
     @driver_test
@@ -281,7 +305,13 @@ class ContentTests(DriverHarness):
         numbers = [0, 1, -1, 2**31, 2**53 + 1, last]
         records = [
             changed(
-                store.record(str(n)), due_at=last - n, created_at=n, updated_at=n, expires_at=n, claims=abs(n), rank=n % 1_000_003
+                store.record(str(n)),
+                due_at=last - n,
+                created_at=n,
+                updated_at=n,
+                expires_at=n,
+                claims=abs(n),
+                rank=n % 1_000_003,
             )
             for n in numbers
         ]

@@ -38,7 +38,12 @@ class WaitTests(DriverHarness):
     async def test_every_kind_of_write_gives_a_hint(self, store: StoreUnderTest) -> None:
         record = store.record("a")
         done = changed(record, state="done", due_at=None)
-        writes: list[Op] = [Insert(record), Replace(done, record), Append((store.event(),)), Delete(changed(done, version=2))]
+        writes: list[Op] = [
+            Insert(record),
+            Replace(done, record),
+            Append((store.event(),)),
+            Delete(changed(done, version=2)),
+        ]
         with store.driver.watch() as changes:
             for op in writes:
                 changes.clear()

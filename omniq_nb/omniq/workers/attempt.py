@@ -7,14 +7,11 @@ from typing import Any
 
 from ..core.retry import class_names
 from ..core.settlement import Claimed, Outcome, Raised, Succeeded
-from ..errors import Retry, SerializationError, SignatureError, TaskTimeoutError, UnknownFunctionError
+from ..errors import Retry, StoreError, TaskTimeoutError
 from ..failures import describe_error
 from ..serialization import Serializer
 from .executors import Executor
 from .functions import FunctionSource, Resolved
-
-_HOPELESS = (UnknownFunctionError, SignatureError, SerializationError)
-"""What raises one of these before the function runs will raise it again."""
 
 
 class Attempts:
@@ -41,7 +38,10 @@ class Attempts:
         try:
             function = self._functions.ready(spec) or await self._functions.resolve(spec)
             args, kwargs = self._arguments(spec.payload, spec.func)
-        except _HOPELESS as error:
+        except StoreError as error:
+            # The function could not be fetched now: no fault of the task's, so its rules on classes don't matter.
+            return Raised(describe_error(error), class_names(error), requested=True)
+        except Exception as error:  # noqa: BLE001 -- what unpickles runs others' code; and it will raise that again
             return Raised(describe_error(error), class_names(error), final=True)
         try:
             value = await self._call(function, args, kwargs, spec.timeout)
@@ -55,7 +55,7 @@ class Attempts:
             return Raised(describe_error(error), class_names(error))
         try:
             return Succeeded(self._serializer.dumps(value, f"the result of {spec.func}"))
-        except SerializationError as error:
+        except Exception as error:  # noqa: BLE001 -- the value's own methods may raise anything
             return Raised(describe_error(error), class_names(error), final=True)
 
     def _arguments(self, payload: bytes, func: str) -> tuple[list[Any], dict[str, Any]]:

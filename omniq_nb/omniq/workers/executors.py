@@ -53,7 +53,15 @@ class _Threads:
 
     async def call(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         context = contextvars.copy_context()
-        running = asyncio.get_running_loop().run_in_executor(self._pool, lambda: context.run(func, *args, **kwargs))
+
+        def call_in_context() -> Any:
+            try:
+                return context.run(func, *args, **kwargs)
+            except StopIteration as error:
+                # No future can carry it: whoever waits would wait for ever. A coroutine makes the same of it.
+                raise RuntimeError("the task raised StopIteration") from error
+
+        running = asyncio.get_running_loop().run_in_executor(self._pool, call_in_context)
         try:
             return await asyncio.shield(running)
         except asyncio.CancelledError:
@@ -97,6 +105,7 @@ class ThreadExecutor:
     def __init__(self, concurrency: int, on_free: Callable[[], None]) -> None:
         self._threads = _Threads(concurrency, on_free)
         self._local = threading.local()
+        self._runners: list[asyncio.Runner] = []
 
     @property
     def abandoned(self) -> int:
@@ -115,11 +124,16 @@ class ThreadExecutor:
     def _runner(self) -> asyncio.Runner:
         if not hasattr(self._local, "runner"):
             self._local.runner = asyncio.Runner()
+            self._runners.append(self._local.runner)
         runner: asyncio.Runner = self._local.runner
         return runner
 
     def close(self) -> None:
         self._threads.close()
+        for runner in self._runners:
+            loop = runner.get_loop()
+            if not loop.is_running():  # else its thread was abandoned
+                loop.close()
 
 
 class _CoroutineInThread:
@@ -129,15 +143,19 @@ class _CoroutineInThread:
         self._func, self._args, self._kwargs = func, args, kwargs
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[Any] | None = None
+        self._cancelled = False
 
     def run(self, runner_of_thread: Callable[[], asyncio.Runner]) -> Any:
         return runner_of_thread().run(self._call())
 
     async def _call(self) -> Any:
         self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
+        if self._cancelled:
+            raise asyncio.CancelledError
         return await self._func(*self._args, **self._kwargs)
 
     def cancel(self) -> None:
+        self._cancelled = True  # noticed at its start, if it has not started
         if self._loop is not None and self._task is not None:
             self._loop.call_soon_threadsafe(self._task.cancel)
 

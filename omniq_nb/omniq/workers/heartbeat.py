@@ -71,7 +71,6 @@ class Heartbeat:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
         self._started = threading.Event()
-        self._failure: BaseException | None = None
 
     def start(self) -> None:
         """Start the thread."""
@@ -102,9 +101,9 @@ class Heartbeat:
         while not self._stop.is_set():
             try:
                 await self._beat_until_stopped()
-            except StoreError as error:
+            except Exception as error:  # noqa: BLE001 -- a worker without heartbeats would lose every lease
                 # The leases go on until they end; perhaps the store is back before.
-                logger.error("worker %s can't send heartbeats and tries again: %s", self._worker, error)
+                _log("worker %s can't send heartbeats and tries again: %s", self._worker, error)
                 await self._pause(min(1.0, self._interval))
 
     async def _pause(self, seconds: float) -> None:
@@ -123,13 +122,20 @@ class Heartbeat:
             queue = BaseTaskQueue(stores.queue, results=stores.results, events=stores.events)
             registry = WorkerRegistry(stores.queue)
             maintenance = Maintenance(queue, stores.results, stores.events, stores.event_retention)
-            await asyncio.gather(self._beat(queue, registry, maintenance), self._watch(stores.queue))
+            sweeping = asyncio.create_task(self._maintain(maintenance))
+            beats = [asyncio.create_task(self._beat(queue, registry)), asyncio.create_task(self._watch(stores.queue))]
+            try:
+                await asyncio.gather(*beats)
+            finally:
+                for each in (*beats, sweeping):
+                    each.cancel()
+                await asyncio.gather(*beats, sweeping, return_exceptions=True)
             await registry.leave(self._worker)
         finally:
             for driver in stores.all:
                 await driver.close()
 
-    async def _beat(self, queue: BaseTaskQueue, registry: WorkerRegistry, maintenance: Maintenance) -> None:
+    async def _beat(self, queue: BaseTaskQueue, registry: WorkerRegistry) -> None:
         assert self._stop is not None  # noqa: S101 -- set before
         while not self._stop.is_set():
             running = self._running()
@@ -137,7 +143,16 @@ class Heartbeat:
                 kept = await queue.extend(running, self._lease)
                 self._tell(task for task, still in zip(running, kept, strict=True) if not still)
             await registry.report(self._info())
-            await maintenance.run_if_due(self._worker)
+            await self._pause(self._interval)
+
+    async def _maintain(self, maintenance: Maintenance) -> None:
+        # Beside the heartbeats, not between them: a sweep after a long absence may take longer than a lease.
+        assert self._stop is not None  # noqa: S101 -- set before
+        while not self._stop.is_set():
+            try:
+                await maintenance.run_if_due(self._worker)
+            except Exception as error:  # noqa: BLE001 -- heartbeats must go on
+                _log("worker %s can't do the maintenance and tries again: %s", self._worker, error)
             await self._pause(self._interval)
 
     async def _watch(self, driver: Driver) -> None:
@@ -159,3 +174,8 @@ class Heartbeat:
     def _tell(self, lost: Iterable[Claimed]) -> None:
         for task in lost:
             self._on_lost(task)
+
+
+def _log(message: str, worker: str, error: Exception) -> None:
+    # A store's error says all in its line; of another one the place matters.
+    logger.error(message, worker, error, exc_info=not isinstance(error, StoreError))

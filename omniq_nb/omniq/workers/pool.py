@@ -15,8 +15,9 @@ from typing import Self
 import msgspec
 
 from ..clock import SECOND
-from ..core.settlement import Claimed, Outcome, Released, Settlement
-from ..errors import NotOpenError, OptionError, StoreError
+from ..core.settlement import Claimed, Outcome, Released, Settlement, refuse
+from ..errors import NotOpenError, OptionError, StoreError, ValueTooLargeError
+from ..failures import describe_error
 from ..models.event import TaskEvent
 from ..models.task import TASK, TaskStatus
 from ..serialization import Serializer
@@ -161,6 +162,11 @@ class WorkerPool:
         counts = await self._queue.driver.count(TASK)
         return not any(state in left and self._serves(queue) for queue, state in counts)
 
+    @property
+    def abandoned(self) -> int:
+        """Threads that still run what was cancelled or handed back."""
+        return self._executor.abandoned
+
     def _serves(self, queue: str) -> bool:
         return self.queues is None or queue in self.queues
 
@@ -191,8 +197,11 @@ class WorkerPool:
                     continue
                 try:
                     pause = await self._claim(room, lease)
-                except StoreError as error:
-                    logger.error("worker %s can't take tasks and tries again: %s", self.id, error)
+                except NotOpenError:
+                    raise
+                except Exception as error:  # noqa: BLE001 -- a worker that takes no more tasks must not look alive
+                    unknown = not isinstance(error, StoreError)
+                    logger.error("worker %s can't take tasks and tries again: %s", self.id, error, exc_info=unknown)
                     pause = _RETRY_STORE_SECONDS
                 if pause:
                     await hints.wait(pause)
@@ -202,13 +211,27 @@ class WorkerPool:
         """Claim and begin what there is; gives the seconds to wait before the next look."""
         self._looks += 1
         look = self._looks
+        began = self._loop.time()
         claimed = await self._queue.claim(self.id, room, lease, self.queues)
+        waited = self._loop.time() - began
         for task in claimed:
-            self._begin(task)
+            if self._is_late(task, waited):
+                self._finish(task, Released(), self._queue.driver.clock())
+            else:
+                self._begin(task)
         if claimed:
             return 0
         self._last_empty_look = look
         return await self._seconds_to_next()
+
+    def _is_late(self, claimed: Claimed, waited: float) -> bool:
+        """Whether the lease may end before the first heartbeat: a task has blocked the loop since the claim.
+
+        No heartbeat could know of the claim, so another worker may have the task by now, and running it here too would be
+        once too often. (Both clocks are asked: the store's own may differ from this machine's.)
+        """
+        age = (self._queue.driver.clock() - claimed.record.updated_at) / SECOND
+        return min(waited, age) > self._settings.lease - self._settings.heartbeat
 
     async def _seconds_to_next(self) -> float:
         """Until the next look: when a task becomes due, and the poll interval at most."""
@@ -261,18 +284,29 @@ class WorkerPool:
             self._settling = None
 
     async def _settle(self, batch: list[Settlement]) -> None:
-        while True:
-            try:
-                applied = await self._queue.settle_all(batch)
-                break
-            except StoreError as error:
-                # An outcome is worth keeping: it is written when the store is back, unless the lease was lost by then.
-                logger.error("worker %s can't write %d outcomes and tries again: %s", self.id, len(batch), error)
-                await asyncio.sleep(_RETRY_STORE_SECONDS)
+        applied = await self._write(batch)
         self._on_settled([each.task.key for each, still in zip(batch, applied, strict=True) if still])
         for each, still in zip(batch, applied, strict=True):
             if not still:
                 logger.warning("task %s: the lease was lost, so this worker's outcome is not accepted", each.task.key)
+
+    async def _write(self, batch: list[Settlement]) -> list[bool]:
+        refused = False
+        while True:
+            try:
+                return await self._queue.settle_all(batch)
+            except Exception as error:
+                if isinstance(error, StoreError) and not isinstance(error, ValueTooLargeError):
+                    # An outcome is worth keeping: it is written when the store is back, unless the lease is lost by then.
+                    logger.error("worker %s can't write %d outcomes and tries again: %s", self.id, len(batch), error)
+                    await asyncio.sleep(_RETRY_STORE_SECONDS)
+                elif len(batch) > 1:
+                    # One that the store does not take must not hold the others up.
+                    return [(await self._write([each]))[0] for each in batch]
+                elif refused:
+                    raise
+                else:
+                    batch, refused = [refuse(batch[0], describe_error(error), self._queue.driver.clock())], True
 
     # --- leases ---
 

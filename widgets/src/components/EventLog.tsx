@@ -67,7 +67,8 @@ export function EventLog() {
       {newest.length === 0 ? (
         <p class="oq-empty">{wanted || family.value ? "No event matches." : "Nothing has happened yet."}</p>
       ) : (
-        <ol class="oq-event-list oq-scroll oq-scroll-tall">
+        // biome-ignore lint/a11y/noNoninteractiveTabindex: a scrollable region must be reachable to be scrolled by keys
+        <ol class="oq-event-list oq-scroll oq-scroll-tall" tabIndex={0} aria-label="Newest events">
           {newest.map((event) => (
             <EventItem
               key={`${event.ts} ${event.event_type} ${event.task_id || event.worker || event.queue}`}

@@ -18,8 +18,8 @@ export function TaskStream() {
     <Section title="Task stream" class="oq-stream" aside={<Key span={stream.to - stream.from} />}>
       <div class="oq-stream-body">
         <ul class="oq-stream-workers">
-          {stream.lanes.map(({ worker, row }, index) => (
-            <li key={worker} title={worker} style={{ height: `${laneRows(stream, index) * ROW}px` }} data-row={row}>
+          {stream.lanes.map(({ worker }, index) => (
+            <li key={worker} title={worker} style={{ height: `${laneRows(stream, index) * ROW}px` }}>
               {worker}
             </li>
           ))}

@@ -33,7 +33,10 @@ export function ProgressView() {
         <h2 class="oq-title" title={progress.id}>
           {progress.title || progress.id}
         </h2>
-        <span class="oq-progress-state">{LABELS[status]}</span>
+        <span class="oq-progress-state" role="status">
+          {LABELS[status]}
+        </span>
+        {total === 1 && <Pace progress={progress} done={done} />}
         {progress.finished_at === null && connection.state.value === "silent" && <ConnectionBadge />}
         <span class="oq-spacer" />
         {done < total && (
@@ -59,7 +62,7 @@ export function ProgressView() {
       >
         <StateBar counts={counts} total={total} />
       </div>
-      <Pace progress={progress} done={done} />
+      {total !== 1 && <Pace progress={progress} done={done} />}
       {total > 1 && <Legend progress={progress} />}
       {progress.error !== null && <p class="oq-error-line">{progress.error}</p>}
       {progress.traceback !== null && <Traceback text={progress.traceback} summary="Traceback" />}

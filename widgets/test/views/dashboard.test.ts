@@ -117,6 +117,8 @@ describe("workers", () => {
     const [line] = page.texts(".oq-workers tbody tr");
     expect(line).toBe("box12ioprocess pool3/43 s ago");
     expect(page.find(".oq-workers time").title).toMatch(/^2025-02-0\d /);
+    await page.update({ workers: [{ ...worker, running: 4, seen_at: NOW }] });
+    expect(page.texts(".oq-workers tbody tr")).toEqual(["box12ioprocess pool4/4now"]);
   });
 
   it("says how to start some when there are none", async () => {

@@ -1,0 +1,124 @@
+"""What the buttons do. Commands go to the store over the publisher's own connection, whatever the kernel does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection
+from typing import Any
+
+import msgspec
+
+from ..errors import OmniQError, OptionError, TaskNotFoundError, TaskStateError
+from ..models.schedule import ScheduleStatus
+from ..models.task import TASK, TaskStatus
+from ..parts import Parts
+from .board import Board
+from .model import Json
+from .source import Source
+
+_AT_ONCE = 50
+_PAGE = 500
+_OPEN = frozenset({TaskStatus.BLOCKED, TaskStatus.PENDING, TaskStatus.RUNNING})
+
+Action = Callable[[Source, Board, Json], Awaitable[Any]]
+
+
+async def perform(source: Source, board: Board, command: Json) -> Any:
+    """Carry out a page's command; gives the reply's result.
+
+    Raises:
+        OmniQError: It is unknown or can't be done; the message is meant for the reader of the page.
+    """
+    op, args = command.get("op"), command.get("args")
+    action = _ACTIONS.get(op) if isinstance(op, str) else None
+    if action is None:
+        raise OptionError(f"no command {op!r}: this view and the kernel's OmniQ are of different versions")
+    return await action(source, board, args if isinstance(args, dict) else {})
+
+
+def _text(args: Json, name: str) -> str:
+    value = args.get(name)
+    if not isinstance(value, str) or not value:
+        raise OptionError(f"the command needs a {name}")
+    return value
+
+
+async def _cancel(source: Source, _: Board, args: Json) -> None:
+    await source.parts.queue.cancel(_text(args, "task_id"))
+
+
+async def _retry(source: Source, _: Board, args: Json) -> None:
+    await source.parts.queue.retry(_text(args, "task_id"))
+
+
+async def _detail(source: Source, _: Board, args: Json) -> Json:
+    return await source.detail(_text(args, "task_id"))
+
+
+async def _pause(source: Source, _: Board, args: Json) -> None:
+    await source.parts.queue.pause(_text(args, "queue"))
+
+
+async def _resume(source: Source, _: Board, args: Json) -> None:
+    await source.parts.queue.resume(_text(args, "queue"))
+
+
+async def _page(_: Source, board: Board, args: Json) -> None:
+    board.pager.turn(args.get("page"), args.get("filter"))
+
+
+async def _cancel_all(source: Source, board: Board, _: Json) -> int:
+    return await _each(source.parts, board, source.parts.queue.cancel, _OPEN)
+
+
+async def _retry_failed(source: Source, board: Board, _: Json) -> int:
+    return await _each(source.parts, board, source.parts.queue.retry, frozenset({TaskStatus.FAILED}))
+
+
+async def _each(
+    parts: Parts, board: Board, change: Callable[[str], Awaitable[Any]], statuses: Collection[TaskStatus]
+) -> int:
+    ids = board.progress.ids if board.progress is not None else ()
+    wanted: list[str] = []
+    for start in range(0, len(ids), _PAGE):
+        records = await parts.queue.driver.get([(TASK, key) for key in ids[start : start + _PAGE]])
+        wanted += [record.key for record in records if record is not None and record.state in statuses]
+    places = asyncio.Semaphore(_AT_ONCE)
+
+    async def change_one(key: str) -> bool:
+        async with places:
+            try:
+                await change(key)
+            except (TaskStateError, TaskNotFoundError):
+                return False  # it went on by itself meanwhile
+            return True
+
+    return sum(await asyncio.gather(*map(change_one, wanted)))
+
+
+async def _pause_schedule(source: Source, _: Board, args: Json) -> None:
+    await _set_schedule(source.parts, _text(args, "schedule_id"), ScheduleStatus.PAUSED)
+
+
+async def _resume_schedule(source: Source, _: Board, args: Json) -> None:
+    await _set_schedule(source.parts, _text(args, "schedule_id"), ScheduleStatus.ACTIVE)
+
+
+async def _set_schedule(parts: Parts, schedule_id: str, status: ScheduleStatus) -> None:
+    schedule = await parts.schedules.get(schedule_id)
+    if schedule is None or not await parts.schedules.update(msgspec.structs.replace(schedule, status=status)):
+        raise OmniQError(f"the schedule {schedule_id!r} is gone, or was changed at the same time")
+
+
+_ACTIONS: dict[str, Action] = {
+    "cancel": _cancel,
+    "retry": _retry,
+    "detail": _detail,
+    "pause": _pause,
+    "resume": _resume,
+    "page": _page,
+    "cancel_all": _cancel_all,
+    "retry_failed": _retry_failed,
+    "pause_schedule": _pause_schedule,
+    "resume_schedule": _resume_schedule,
+}

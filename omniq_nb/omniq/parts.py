@@ -1,0 +1,90 @@
+"""What an open app is put together from: one driver for each store, and the components over them."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+
+from .backends.registry import make_driver
+from .config import Config
+from .errors import ConfigError
+from .masking import mask_url
+from .registry import DEFAULT, Registry
+from .serialization import Serializer
+from .signing import Signer, embedded_secret
+from .storage.driver import Driver
+from .storage.events import BaseEventStorage
+from .storage.queue import BaseTaskQueue
+from .storage.results import BaseResultStorage
+from .storage.schedules import BaseScheduleStorage
+from .storage.workers import WorkerRegistry
+from .waiting import OutcomeWaiter
+from .workers.functions import FunctionSource
+
+_process_secret = secrets.token_bytes(32)
+"""Signs what never leaves the process."""
+
+
+class Parts:
+    """What an open app consists of: drivers, and the components over them, all on one event loop.
+
+    Args:
+        config: The stores and their settings.
+        registry: The app's own functions.
+    """
+
+    def __init__(self, config: Config, registry: Registry) -> None:
+        drivers: dict[str, Driver] = {}
+
+        def driver_for(component: str) -> Driver:
+            url = config.store_url(component)
+            if url not in drivers:
+                drivers[url] = make_driver(url, durability=config.durability)
+            return drivers[url]
+
+        tasks, results, events = driver_for("queue"), driver_for("results"), driver_for("events")
+        schedules = driver_for("schedules")
+        self.drivers = tuple(drivers.values())
+        self.signer = Signer(_secret(config, tasks))
+        self.serializer = Serializer(self.signer)
+        self.queue = BaseTaskQueue(tasks, results=results, events=events, max_claims=config.max_claims)
+        self.results = BaseResultStorage(results, tasks=tasks)
+        self.events = BaseEventStorage(events)
+        self.schedules = BaseScheduleStorage(schedules)
+        self.functions = FunctionSource(tasks, (registry, DEFAULT), self.signer)
+        self.workers = WorkerRegistry(tasks)
+        self.waiter = OutcomeWaiter(self.results, tasks, config.poll_interval)
+        self.loop = asyncio.get_running_loop()
+
+    async def open(self) -> None:
+        opened: list[Driver] = []
+        try:
+            for driver in self.drivers:
+                await driver.open()
+                opened.append(driver)
+        except BaseException:
+            for driver in opened:
+                await driver.close()
+            raise
+
+    async def close(self) -> None:
+        await self.waiter.close()
+        try:
+            await self.queue.close()
+        finally:
+            for driver in self.drivers:
+                await driver.close()
+
+
+def _secret(config: Config, tasks: Driver) -> bytes:
+    if config.secret is not None:
+        return config.secret.encode()
+    directory = tasks.secret_directory()
+    if directory is not None:
+        return embedded_secret(directory)
+    if not tasks.capabilities.shared:
+        return _process_secret
+    raise ConfigError(
+        f"the store {mask_url(tasks.url)} is shared, so its pickles need a secret that all processes know: "
+        f"set OMNIQ_SECRET, or secret=..."
+    )

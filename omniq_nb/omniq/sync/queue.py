@@ -1,0 +1,188 @@
+# Generated from omniq/storage/queue.py by scripts/generate_sync.py: change that, and run `make sync`.
+
+"""`omniq.storage.queue` without ``await``."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from ..core.settlement import Claimed, Outcome, Settlement
+from ..models.event import TaskEvent
+from ..models.record import Record
+from ..models.task import Task, TaskSpec, TaskStatus
+from ..storage.driver import Driver
+from ..storage.queue import BaseTaskQueue, TaskPage
+from .component import SyncComponent
+
+
+class SyncTaskQueue(SyncComponent):
+    """The queue. Tasks, their results and their events are written here, in the order that survives a crash.
+     Where the three share a driver whose batches are atomic, one settlement is one transaction. Elsewhere the result
+    goes first (nobody believes it until the task names its attempt), then the task, whose version is the fence, then
+    events.
+
+    Args:
+        store: The tasks' driver, URL or path.
+        results: The results' driver; the tasks' unless given.
+        events: The events' driver; the tasks' unless given.
+        max_claims: See `Config`.
+        **options: For a driver made from a URL.
+    """
+
+    _async: BaseTaskQueue
+    _async_class: ClassVar[type[BaseTaskQueue]] = BaseTaskQueue
+
+    def __init__(
+        self,
+        store: Driver | str | Path,
+        *,
+        results: Driver | None = None,
+        events: Driver | None = None,
+        max_claims: int = 5,
+        **options: Any,
+    ) -> None:
+        self._adopt(self._async_class(store, results=results, events=events, max_claims=max_claims, **options))
+
+    def close(self) -> None:
+        self._run(self._async.close())
+
+    def enqueue(
+        self,
+        spec: TaskSpec,
+        task_id: str,
+        *,
+        queue: str = "default",
+        priority: int = 0,
+        due_at: int | None = None,
+        expires_at: int | None = None,
+    ) -> bool:
+        """Add one task; says whether its id was free. Moments are microseconds since 1970."""
+        return self._run(
+            self._async.enqueue(spec, task_id, queue=queue, priority=priority, due_at=due_at, expires_at=expires_at)
+        )
+
+    def put(self, tasks: Sequence[tuple[Record, TaskSpec]]) -> list[bool]:
+        """Add tasks, with an event for each; says of each whether its id was free."""
+        return self._run(self._async.put(tasks))
+
+    def claim(self, owner: str, limit: int, lease: int, queues: Sequence[str] | None = None) -> list[Claimed]:
+        """Take up to ``limit`` tasks that may run now; those that may not are settled on the way.
+
+        Args:
+            owner: The worker.
+            limit: At most so many.
+            lease: Microseconds.
+            queues: In order of preference; ``None``: every queue.
+        """
+        return self._run(self._async.claim(owner, limit, lease, queues))
+
+    def settle(self, claimed: Claimed, outcome: Outcome, *, worker: str, started_at: int) -> bool:
+        """Write one attempt's outcome; ``False``: the lease was lost, and nothing is written."""
+        return self._run(self._async.settle(claimed, outcome, worker=worker, started_at=started_at))
+
+    def settlement(self, claimed: Claimed, outcome: Outcome, *, worker: str, started_at: int) -> Settlement:
+        """What one attempt's outcome asks to be written, decided now."""
+        return self._async.settlement(claimed, outcome, worker=worker, started_at=started_at)
+
+    def settle_all(self, settlements: Sequence[Settlement]) -> list[bool]:
+        """Write settlements in one go; says of each whether its lease still stood."""
+        return self._run(self._async.settle_all(settlements))
+
+    def extend(self, claimed: Sequence[Claimed], lease: int) -> list[bool]:
+        """Send a heartbeat for each: its lease ends ``lease`` microseconds from now, unless it is lost already."""
+        return self._run(self._async.extend(claimed, lease))
+
+    def note(self, *events: TaskEvent) -> None:
+        """Have events written with the next settlement, or soon."""
+        self._call(self._async.note, *events)
+
+    def flush_events(self) -> None:
+        """Write the events that wait.
+
+        Raises:
+            StoreError: They could not be written, and wait again.
+        """
+        self._run(self._async.flush_events())
+
+    def get(self, task_id: str) -> Task:
+        """One task.
+
+        Raises:
+            TaskNotFoundError: There is none.
+        """
+        return self._run(self._async.get(task_id))
+
+    def list_tasks(
+        self,
+        *,
+        queue: str | None = None,
+        status: TaskStatus | None = None,
+        limit: int = 100,
+        cursor: str | None = None,
+        newest_first: bool = True,
+    ) -> TaskPage:
+        """A page of tasks, in order of their ids, which is that of their making."""
+        return self._run(
+            self._async.list_tasks(queue=queue, status=status, limit=limit, cursor=cursor, newest_first=newest_first)
+        )
+
+    def cancel(self, task_id: str) -> Task:
+        """Take a task out of the queue, or take its lease away if it runs.
+
+        Raises:
+            TaskNotFoundError: There is none.
+            TaskStateError: It has ended already.
+        """
+        return self._run(self._async.cancel(task_id))
+
+    def retry(self, task_id: str) -> Task:
+        """Put a task that failed, was cancelled, expired or was skipped back into the queue.
+
+        Raises:
+            TaskNotFoundError: There is none.
+            TaskStateError: It waits, runs or has succeeded.
+        """
+        return self._run(self._async.retry(task_id))
+
+    def stats(self) -> dict[str, dict[str, int]]:
+        """How many tasks each queue has in each status."""
+        return self._run(self._async.stats())
+
+    def pause(self, queue: str) -> None:
+        """Have no worker take tasks from a queue; those that run go on."""
+        self._run(self._async.pause(queue))
+
+    def resume(self, queue: str) -> None:
+        """Have workers take tasks from a queue again."""
+        self._run(self._async.resume(queue))
+
+    def paused(self) -> frozenset[str]:
+        """The queues that are paused."""
+        return self._run(self._async.paused())
+
+    def purge(
+        self,
+        *,
+        queue: str | None = None,
+        statuses: Collection[TaskStatus] = (
+            TaskStatus.SUCCEEDED,
+            TaskStatus.CANCELLED,
+            TaskStatus.EXPIRED,
+            TaskStatus.SKIPPED,
+        ),
+        before: int | None = None,
+    ) -> int:
+        """Delete tasks and their results; says how many tasks.
+
+        Args:
+            queue: Only of this queue.
+            statuses: In these states. A running task can't be purged.
+            before: Only those that last changed before this moment, in microseconds since 1970.
+        """
+        return self._run(self._async.purge(queue=queue, statuses=statuses, before=before))
+
+    def delete(self, tasks: Sequence[Record]) -> int:
+        """Delete tasks that have not changed since they were read, with the results of their last attempts."""
+        return self._run(self._async.delete(tasks))

@@ -1,0 +1,1 @@
+"""Translates the source of asynchronous classes into that of their synchronous twins."""

@@ -1,0 +1,195 @@
+"""One set of fields, whatever they come from; each error names the field and what it may be."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from omniq import Config, ConfigError
+
+FIELDS: dict[str, tuple[Any, Any]] = {
+    # Field: what a user may write, what becomes of it.
+    "url": ("memory://x", "memory://x"),
+    "queue": ("memory://q", "memory://q"),
+    "results": ("memory://r", "memory://r"),
+    "events": ("memory://e", "memory://e"),
+    "schedules": ("memory://s", "memory://s"),
+    "secret": ("a secret of enough bytes", "a secret of enough bytes"),
+    "default_queue": ("io", "io"),
+    "lease": ("2m", 120.0),
+    "heartbeat": ("500ms", 0.5),
+    "poll_interval": ("0.25", 0.25),
+    "max_claims": ("7", 7),
+    "max_retries": ("0", 0),
+    "retry_delay": ("1.5s", 1.5),
+    "retry_backoff": ("3", 3.0),
+    "retry_jitter": ("0.5", 0.5),
+    "retry_max_delay": ("1h", 3600.0),
+    "task_ttl": ("1d", 86400.0),
+    "result_ttl": ("7 d", 604800.0),
+    "event_retention": ("90s", 90.0),
+    "durability": ("full", "full"),
+}
+
+
+def test_every_field_is_tried() -> None:
+    assert set(FIELDS) == set(Config.__struct_fields__)
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_field_can_come_by_keyword_mapping_yaml_environment_and_config(
+    field: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written, meant = FIELDS[field]
+    by_keyword = Config.load(None, **{field: written})
+    assert getattr(by_keyword, field) == meant
+    assert Config.load({field: written}) == by_keyword
+    assert Config.load(by_keyword) == by_keyword
+    path = tmp_path / "omniq.yaml"
+    path.write_text(f"{field}: {written}\n")
+    assert Config.load(path) == by_keyword
+    assert Config.load(str(path)) == by_keyword
+    monkeypatch.setenv(f"OMNIQ_{field.upper()}", str(written))
+    assert Config.load() == by_keyword
+
+
+def test_environment_goes_before_the_source_and_keywords_before_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMNIQ_LEASE", "20")
+    monkeypatch.setenv("OMNIQ_MAX_RETRIES", "2")
+    config = Config.load({"lease": 10, "max_retries": 1, "poll_interval": 5}, max_retries=3)
+    assert (config.lease, config.max_retries, config.poll_interval) == (20, 3, 5)
+
+
+def test_environment_goes_before_a_config_object(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMNIQ_LEASE", "20")
+    assert Config.load(Config(lease=10, max_retries=1)) == Config(lease=20, max_retries=1)
+
+
+def test_none_leaves_a_field_as_it_is() -> None:
+    assert Config.load({"lease": 10}, lease=None).lease == 10
+
+
+def test_durations_may_be_timedeltas() -> None:
+    assert Config.load(lease=timedelta(minutes=1), task_ttl=timedelta(hours=1)) == Config(lease=60, task_ttl=3600)
+
+
+def test_heartbeat_is_a_third_of_the_lease_unless_set() -> None:
+    assert Config.load(lease=9).heartbeat_seconds == 3
+    assert Config.load(lease=9, heartbeat=1).heartbeat_seconds == 1
+
+
+def test_heartbeat_that_comes_after_the_lease_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"heartbeat must be shorter than the lease \(5 s\), not 5 s"):
+        Config.load(lease=5, heartbeat=5)
+
+
+def test_each_component_has_its_own_store_or_the_common_one() -> None:
+    config = Config.load(url="memory://all", results="memory://results")
+    stores = [config.store_url(component) for component in ("queue", "results", "events", "schedules")]
+    assert stores == ["memory://all", "memory://results", "memory://all", "memory://all"]
+
+
+def test_unknown_field_is_refused_and_the_fields_are_named() -> None:
+    with pytest.raises(ConfigError, match="unknown configuration field 'leese': the fields are url, .*lease"):
+        Config.load(leese=5)
+    with pytest.raises(ConfigError, match="'leese'"):
+        Config.load({"leese": 5})
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("url", ""),
+        ("url", 5),
+        ("default_queue", ""),
+        ("lease", 0),
+        ("lease", -1),
+        ("lease", "soon"),
+        ("lease", "5 weeks"),
+        ("lease", ""),
+        ("lease", True),
+        ("lease", [5]),
+        ("lease", float("nan")),
+        ("lease", float("inf")),
+        ("lease", "inf"),
+        ("lease", 1e300),
+        ("lease", 10**400),
+        ("lease", timedelta(-1)),
+        ("heartbeat", 0),
+        ("poll_interval", 0),
+        ("max_claims", 0),
+        ("max_claims", 1.5),
+        ("max_retries", -1),
+        ("max_retries", True),
+        ("max_retries", "many"),
+        ("max_retries", float("inf")),
+        ("max_retries", 10**30),
+        ("retry_delay", -1),
+        ("retry_backoff", 0.5),
+        ("retry_jitter", 1.1),
+        ("retry_jitter", -0.1),
+        ("retry_max_delay", "-1"),
+        ("task_ttl", 0),
+        ("result_ttl", -5),
+        ("event_retention", 0),
+        ("durability", "always"),
+    ],
+)
+def test_impossible_value_is_refused_with_field_and_value(field: str, value: object) -> None:
+    with pytest.raises(ConfigError) as refusal:
+        Config.load(None, **{field: value})
+    message = str(refusal.value)
+    assert message.startswith(f"{field} must be ")
+    assert message.endswith(f"not {value!r}")
+    assert "\n" not in message
+
+
+def test_impossible_value_in_the_environment_is_refused_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMNIQ_LEASE", "soon")
+    with pytest.raises(ConfigError, match="lease must be .*'90s'.*not 'soon'"):
+        Config.load()
+
+
+def test_refused_secret_does_not_show() -> None:
+    with pytest.raises(ConfigError, match=r"secret must be text, not \*\*\*"):
+        Config.load(secret=b"hunter2")
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (b"- a\n- b\n", "must be a mapping of fields, not list"),
+        (b"", "must be a mapping of fields, not NoneType"),
+        (b"lease: [", "is not YAML"),
+        (b"\xff\x00lease", "is not YAML"),
+        (b"\x00", "is not YAML"),
+    ],
+)
+def test_file_that_is_no_configuration_is_refused_in_one_line(content: bytes, complaint: str, tmp_path: Path) -> None:
+    path = tmp_path / "omniq.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError) as refusal:
+        Config.load(path)
+    assert str(path) in str(refusal.value)
+    assert complaint in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="can't read the configuration .*nothing.yaml: No such file"):
+        Config.load(tmp_path / "nothing.yaml")
+
+
+def test_repr_shows_what_differs_and_nothing_secret() -> None:
+    url, secret = "redis://user:hunter2@host:6379/0", "a secret of enough bytes"
+    config = Config.load({"url": url, "secret": secret, "lease": 5})
+    assert repr(config) == "Config(url='redis://user:***@host:6379/0', secret='***', lease=5.0)"
+
+
+def test_config_is_one_immutable_struct() -> None:
+    with pytest.raises(AttributeError):
+        Config().lease = 5.0  # type: ignore[misc]
+    assert msgspec.structs.replace(Config(), lease=5.0).lease == 5
