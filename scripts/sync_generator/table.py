@@ -96,6 +96,7 @@ So it can be used in a script, a thread or a cell, whether or not an event loop 
     (r"^( *(?:>>>|\.\.\.) .*?)\bawait ", r"\1"),
     (r"\bawait (?=\w+[.(])", ""),
     (r"\bawait\b", "wait for"),
+    (r"\bAwait\b", "Wait for"),
     (r"\bAwaiting\b", "Waiting for"),
     (r"\bawaited\b", "waited for"),
     (r"\bawaiting\b", "waiting for"),

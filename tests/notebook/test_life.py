@@ -32,22 +32,17 @@ def test_a_restart_ends_the_workers_and_loses_nothing(
 ) -> None:
     pid = start(notebook)
     notebook.run(DOUBLE)
-    notebook.run("done = await double.enqueue(21)\nawait done\nwaiting = await double.options(queue='later').enqueue(4)")
+    done = notebook.run("done = await double.enqueue(21)\nassert await done == 42\nprint(done.id)").text.strip()
     notebook.run("%omniq stop")
-    waiting, done = notebook.run("print(waiting.id)").text.strip(), notebook.run("print(done.id)").text.strip()
     late = notebook.run("late = await double.enqueue(5)\nprint(late.id)").text.strip()
     pid = start(notebook, "--queues none")
     notebook.restart(now=now)
     assert wait_until_gone(pid)
     notebook.run("%load_ext omniq\nimport omniq")
-    assert notebook.value("(await omniq.current().stats()).totals") in (
-        "{'pending': 1, 'succeeded': 2}",
-        "{'pending': 2, 'succeeded': 1}",
-    )
+    assert notebook.value("(await omniq.current().stats()).totals") == "{'pending': 1, 'succeeded': 1}"
     assert notebook.value(f"(await omniq.current().get_result({done!r})).value") == "42"
     start(notebook)
     assert notebook.value(f"await omniq.current().handle({late!r})") == "10"
-    assert notebook.value(f"await omniq.current().handle({waiting!r})") == "8"
 
 
 def test_detached_workers_outlive_the_kernel(notebook: Any, wait_until_gone: Callable[[int], bool]) -> None:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-
 from omniq import OmniQ
 
 Script = Callable[[str], "subprocess.CompletedProcess[str]"]
@@ -26,7 +25,9 @@ def script(tmp_path: Path) -> Script:
 
     Its tasks travel by value, but share what the module `signals` holds.
     """
-    (tmp_path / "signals.py").write_text("import threading\n\nstarted, may_end = threading.Event(), threading.Event()\n")
+    (tmp_path / "signals.py").write_text(
+        "import threading\n\nstarted, may_end = threading.Event(), threading.Event()\n"
+    )
 
     def run(text: str) -> subprocess.CompletedProcess[str]:
         path = tmp_path / "script.py"

@@ -9,9 +9,8 @@ import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import pytest
-
 import omniq
+import pytest
 from omniq import (
     AsyncOmniQ,
     MemoryQueue,
@@ -185,7 +184,7 @@ def test_a_stream_gives_events_as_they_come_and_ends_when_it_is_closed(app: Omni
 
 
 def _next_while(stream: Iterator[TaskEvent], make: Callable[[], object]) -> TaskEvent:
-    """The stream's first event. What was made before the stream had begun is not in it, so more is made until one is."""
+    """The stream's first event. What was made before the stream began is not in it, so more is made until one is."""
     found = threading.Event()
 
     def make_until_found() -> None:

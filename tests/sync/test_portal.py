@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-
 from omniq import AsyncOmniQ, DeadlockError, OmniQ, OmniQError, TaskFailed
 from omniq.sync.portal import portal, run
 from omniq.sync.twin import Home, Twin

@@ -8,7 +8,6 @@ from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
-
 from omniq import OmniQ, TaskStatus
 
 Script = Callable[[str], "CompletedProcess[str]"]

@@ -138,8 +138,8 @@ def run(coroutine: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop, call
 class _Job(Generic[T]):
     """A coroutine on another thread's loop.
 
-    `asyncio.run_coroutine_threadsafe` can't be told to give up before it has returned, and that is when an interrupt comes
-    that the coroutine's own work brings about.
+    `asyncio.run_coroutine_threadsafe` can't be told to give up before it has returned, and an interrupt may come just
+    then.
     """
 
     def __init__(self, coroutine: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop) -> None:

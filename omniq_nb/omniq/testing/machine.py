@@ -159,7 +159,9 @@ class DriverMachine(RuleBasedStateMachine):
     @rule(number=which, guard=guards, send=sends)
     def settle(self, *, number: int, guard: int | None, send: bool) -> None:
         previous = self.earlier(number)
-        self.add(Replace(replace(previous, state="done", due_at=None), previous), guard, send=send)
+        self.add(Replace(replace(previous, state="done", due_at=None), previous), guard, send=False)
+        done = TaskEvent(ts=self.clock(), event_type="task.done", task_id=previous.key)
+        self.add(Append((done,)), len(self.batch) - 1, send=send)
 
     @precondition(lambda self: self.seen)
     @rule(number=which, due=st.integers(-2, 5), guard=guards, send=sends)
@@ -259,6 +261,8 @@ class DriverMachine(RuleBasedStateMachine):
             assert await scan_all(self.driver, Filter(kind=kind)) == self.model.scan(Filter(kind=kind))
             assert await self.driver.count(kind) == self.model.count(kind)
             assert await self.driver.next_due(kind) == self.model.next_due(kind, self.clock())
+        columns = await self.driver.query(EventFilter())
+        assert columns["ts"] == [event.ts for event in self.model.query(EventFilter())]
 
 
 class ModelTests(DriverHarness):

@@ -54,21 +54,27 @@ class _Threads:
     async def call(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         context = contextvars.copy_context()
 
-        def call_in_context() -> Any:
+        def call_in_context() -> tuple[Any, BaseException | None]:
+            # An exception comes back as a value: a future that carries StopIteration or GeneratorExit never wakes its waiter.
             try:
-                return context.run(func, *args, **kwargs)
-            except StopIteration as error:
-                # No future can carry it: whoever waits would wait for ever. A coroutine makes the same of it.
-                raise RuntimeError("the task raised StopIteration") from error
+                return context.run(func, *args, **kwargs), None
+            except BaseException as error:  # noqa: BLE001 -- raised again on the loop
+                return None, error
 
         running = asyncio.get_running_loop().run_in_executor(self._pool, call_in_context)
         try:
-            return await asyncio.shield(running)
+            value, error = await asyncio.shield(running)
         except asyncio.CancelledError:
             if not running.done():
                 self.abandoned.add(running)
                 running.add_done_callback(self._ended)
             raise
+        if error is None:
+            return value
+        try:
+            raise error
+        finally:
+            del error  # else the exception would hold this frame, and the frame the exception
 
     def _ended(self, running: asyncio.Future[Any]) -> None:
         self.abandoned.discard(running)
