@@ -211,12 +211,13 @@ class AsyncOmniQ(Displayed):
                     "this app belongs to another event loop: make one app per loop, or use OmniQ, which has its own"
                 )
             return self._parts
-        if self._opening is None:
-            self._opening = asyncio.create_task(self._make_parts())
+        opening = self._opening or asyncio.create_task(self._make_parts())
+        self._opening = opening
         try:
-            return await asyncio.shield(self._opening)
+            # Whoever waits may be cancelled; the others wait for the same opening.
+            return await asyncio.shield(opening)
         finally:
-            if self._opening is not None and self._opening.done():
+            if opening.done():
                 self._opening = None
 
     async def _make_parts(self) -> Parts:
@@ -486,8 +487,9 @@ class AsyncOmniQ(Displayed):
         waiting = parts.waiter.wait(task_id)
         if timeout is None:
             return await waiting
+        limit = asyncio.timeout(timeout)
         try:
-            async with asyncio.timeout(timeout) as limit:
+            async with limit:
                 return await waiting
         except TimeoutError as error:
             if not limit.expired():

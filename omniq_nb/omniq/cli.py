@@ -95,7 +95,7 @@ def _announce(pool: WorkerPool, config: Config) -> None:
 
 
 async def _until_stopped(pool: WorkerPool, stop: asyncio.Event, *, drain: bool, parent: int | None) -> None:
-    waiting = [asyncio.ensure_future(stop.wait())]
+    waiting: list[asyncio.Future[Any]] = [asyncio.ensure_future(stop.wait())]
     if drain:
         waiting.append(asyncio.ensure_future(pool.drain()))
     if parent is not None:

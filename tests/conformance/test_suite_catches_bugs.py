@@ -408,7 +408,9 @@ def test_topic_finds_the_bug(driver: type[_Broken], topic: type[DriverHarness], 
     attributes = {
         "driver_class": driver,
         "time_limit": 3.0,
-        "model_settings": hypothesis_settings(ModelTests.model_settings, phases=[Phase.generate], derandomize=True),
+        "model_settings": hypothesis_settings(
+            ModelTests.model_settings, phases=[Phase.generate], derandomize=True, max_examples=300
+        ),
     }
     suite = type("Suite", (MemoryHarness, topic), attributes)()
     assert _first_failure(suite, tmp_path) is not None, f"{topic.__name__} does not notice that it {driver.__name__}"

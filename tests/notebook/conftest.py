@@ -71,7 +71,7 @@ class Kernel:
 
     def value(self, expression: str) -> str:
         """The repr of an expression."""
-        return self.run(f"print(repr({expression}))").text.strip()
+        return self.run(f"print(repr(({expression})))").text.strip()
 
     @property
     def pid(self) -> int:

@@ -72,6 +72,7 @@ def raiser(request: pytest.FixtureRequest, app: AsyncOmniQ) -> Any:
     return fails, chosen
 
 
+@pytest.mark.parametrize("store_url", ["memory"], indirect=True)
 @pytest.mark.parametrize(
     ("error", "error_type", "text"),
     [

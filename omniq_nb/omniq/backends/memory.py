@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Collection, Iterator, Sequence
+from copy import copy
 from heapq import heappop, heappush
 from typing import ClassVar
 from urllib.parse import quote, urlsplit
@@ -29,6 +30,8 @@ from ..storage.watch import Watcher, Watchers
 
 _SCAN_STEP = 50_000
 """Records that one scan looks at, so that it never holds the other threads up for long."""
+
+_WRITES = (Insert, Replace)
 
 _Group = tuple[str, str, str]
 
@@ -241,7 +244,7 @@ class MemoryDriver(Driver):
             for op in ops:
                 outcomes.append((op.after is None or outcomes[op.after]) and _apply(store, op, now))
             drivers = tuple(store.drivers)
-        claimable = any(isinstance(op, Insert | Replace) and op.record.due_at is not None for op in ops)
+        claimable = any(op.record.due_at is not None for op in ops if isinstance(op, _WRITES))
         for driver in drivers:
             driver._watchers.notify(claimable=claimable)
         return outcomes
@@ -314,7 +317,7 @@ class MemoryDriver(Driver):
 
 def _copy(record: Record) -> Record:
     """What is handed out is the caller's own: changing it must not change the store."""
-    return record.__copy__()
+    return copy(record)
 
 
 def _apply(store: _Store, op: Op, now: int) -> bool:

@@ -61,6 +61,8 @@ _OS_ERRORS: dict[int, type[StoreError]] = {
     errno.EDQUOT: StoreFullError,
 }
 
+_WRITES = (Insert, Replace)
+
 _T = TypeVar("_T")
 
 
@@ -135,7 +137,7 @@ class SQLiteDriver(Driver):
         connection._thread.daemon = True
         try:
             await connection
-            await connection._execute(lambda: prepare(connection._conn, self.url, self.durability))
+            await _in_thread_of(connection, prepare, self.url, self.durability)
         except sqlite3.Error as error:
             await connection.close()
             raise translate(error, self.url) from error
@@ -260,12 +262,9 @@ class SQLiteDriver(Driver):
         return self._commit(connection, requests)
 
     async def _in_writer(self, function: Callable[..., _T], *args: Any) -> _T:
-        # aiosqlite runs one statement per hop between threads; a transaction has to be one hop in all.
-        writer = self._writer
-        if writer is None:
+        if self._writer is None:
             raise NotOpenError(type(self).__name__)
-        result: _T = await writer._execute(function, writer._conn, *args)
-        return result
+        return await _in_thread_of(self._writer, function, *args)
 
     @staticmethod
     def _size(request: _Claim | Sequence[Op]) -> int:
@@ -339,7 +338,7 @@ class SQLiteDriver(Driver):
         """Wake this process's watchers and the other processes'."""
         ops = [op for request, _ in batch if not isinstance(request, _Claim) for op in request]
         if ops:
-            claimable = any(isinstance(op, Insert | Replace) and op.record.due_at is not None for op in ops)
+            claimable = any(op.record.due_at is not None for op in ops if isinstance(op, _WRITES))
             self._watchers.notify(claimable=claimable)
             self._bell.ring(claimable=claimable)
 
@@ -350,10 +349,9 @@ class SQLiteDriver(Driver):
         if reader is None or self._closing:
             raise NotOpenError(type(self).__name__)
         try:
-            result: _T = await reader._execute(function, reader._conn, *args)
+            return await _in_thread_of(reader, function, *args)
         except sqlite3.Error as error:
             raise translate(error, self.url) from error
-        return result
 
     async def get(self, keys: Sequence[Key]) -> list[Record | None]:
         def get_all(connection: sqlite3.Connection) -> list[Record | None]:
@@ -385,6 +383,12 @@ class SQLiteDriver(Driver):
         except sqlite3.Error as error:
             raise translate(error, self.url) from error
         return trimmed
+
+
+async def _in_thread_of(connection: aiosqlite.Connection, function: Callable[..., _T], *args: Any) -> _T:
+    # aiosqlite's public calls run one statement per hop between threads; a transaction has to be one hop in all.
+    result: _T = await connection._execute(function, connection._conn, *args)  # type: ignore[no-untyped-call]
+    return result
 
 
 def _checkpoint(connection: sqlite3.Connection) -> None:

@@ -161,15 +161,14 @@ class Transaction:
     def _choose(
         self, kind: str, partitions: Sequence[str] | None, limit: int, excluding: Collection[str]
     ) -> list[Record]:
-        ordered = partitions is not None
-        candidates: list[tuple[tuple[int, int, int, str], Record]] = []
-        for position, partition in enumerate(served(self._connection, kind, partitions, excluding)):
-            for row in self._connection.execute(_NEXT_READY, (kind, partition, limit)).fetchall():
-                record = Record(*row)
-                order = (record.rank, position if ordered else 0, record.created_at, record.key)
-                candidates.append((order, record))
-        candidates.sort(key=lambda candidate: candidate[0])
-        return [record for _, record in candidates[:limit]]
+        ranked: list[tuple[int, Record]] = []
+        looked_at = served(self._connection, kind, partitions, excluding)
+        for position, partition in enumerate(looked_at):
+            rows = self._connection.execute(_NEXT_READY, (kind, partition, limit)).fetchall()
+            ranked += [(0 if partitions is None else position, Record(*row)) for row in rows]
+        if len(looked_at) > 1:  # the rows of one come in order
+            ranked.sort(key=lambda each: (each[1].rank, each[0], each[1].created_at, each[1].key))
+        return [record for _, record in ranked[:limit]]
 
 
 def served(

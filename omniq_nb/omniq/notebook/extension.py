@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from ..app import AsyncOmniQ
+from ..backends.registry import make_driver
 from ..config import Config
 from ..current import find_current, set_current
 from ..registry import DEFAULT
@@ -86,6 +87,7 @@ class Extension:
     def _use(self, url: str) -> AsyncOmniQ:
         """Make an app of another store the current one."""
         app = new_app(url)
+        make_driver(app.config.store_url("queue"))  # an unknown scheme is refused before anything is stopped
         self._stop_workers()
         self._close_own()
         self._own = app

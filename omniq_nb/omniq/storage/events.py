@@ -25,7 +25,7 @@ class BaseEventStorage(Component):
         import polars as pl  # noqa: PLC0415 -- 175 MB that only who asks for a frame should load
 
         columns = await self.driver.query(match or EventFilter())
-        schema = {
+        schema: dict[str, polars.datatypes.DataTypeClass | polars.DataType] = {
             "ts": pl.Datetime("us", "UTC"),
             "event_type": pl.String,
             "task_id": pl.String,

@@ -66,8 +66,9 @@ class Attempts:
     async def _call(self, function: Resolved, args: list[Any], kwargs: dict[str, Any], timeout: float | None) -> Any:
         if timeout is None:
             return await self._executor.run(function, args, kwargs)
+        limit = asyncio.timeout(timeout)
         try:
-            async with asyncio.timeout(timeout) as limit:
+            async with limit:
                 return await self._executor.run(function, args, kwargs)
         except TimeoutError as error:
             if limit.expired():

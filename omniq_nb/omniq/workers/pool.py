@@ -76,7 +76,7 @@ class WorkerPool:
         settings: PoolSettings | None = None,
         on_settled: Callable[[list[str]], None] = lambda _: None,
     ) -> None:
-        if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
+        if type(concurrency) is not int or concurrency < 1:
             raise OptionError(f"concurrency must be a whole number of at least 1, not {concurrency!r}")
         if isinstance(queues, str):
             raise OptionError(f"queues must be a list of names: write [{queues!r}]")
@@ -213,9 +213,9 @@ class WorkerPool:
         look = self._looks
         began = self._loop.time()
         claimed = await self._queue.claim(self.id, room, lease, self.queues)
-        waited = self._loop.time() - began
+        blocked = self._loop.time() - began > self._settings.lease - self._settings.heartbeat
         for task in claimed:
-            if self._is_late(task, waited):
+            if blocked and self._is_late(task):
                 self._finish(task, Released(), self._queue.driver.clock())
             else:
                 self._begin(task)
@@ -224,14 +224,14 @@ class WorkerPool:
         self._last_empty_look = look
         return await self._seconds_to_next()
 
-    def _is_late(self, claimed: Claimed, waited: float) -> bool:
-        """Whether the lease may end before the first heartbeat: a task has blocked the loop since the claim.
+    def _is_late(self, claimed: Claimed) -> bool:
+        """Whether the lease may end before the first heartbeat, where a task has blocked the loop since the claim.
 
         No heartbeat could know of the claim, so another worker may have the task by now, and running it here too would be
         once too often. (Both clocks are asked: the store's own may differ from this machine's.)
         """
         age = (self._queue.driver.clock() - claimed.record.updated_at) / SECOND
-        return min(waited, age) > self._settings.lease - self._settings.heartbeat
+        return age > self._settings.lease - self._settings.heartbeat
 
     async def _seconds_to_next(self) -> float:
         """Until the next look: when a task becomes due, and the poll interval at most."""
@@ -245,11 +245,11 @@ class WorkerPool:
     # --- running ---
 
     def _begin(self, claimed: Claimed) -> None:
-        task = self._loop.create_task(self._run(claimed))
-        self._running[_token(claimed)] = (claimed, task)
+        token = _token(claimed)
+        self._running[token] = (claimed, self._loop.create_task(self._run(claimed, token)))
 
-    async def _run(self, claimed: Claimed) -> None:
-        record, token = claimed.record, _token(claimed)
+    async def _run(self, claimed: Claimed, token: _Token) -> None:
+        record = claimed.record
         started_at = self._queue.driver.clock()
         self._queue.note(
             TaskEvent(
