@@ -38,15 +38,10 @@ from .models.event import TaskEvent
 from .models.result import TaskResult
 from .models.schedule import Schedule, ScheduleStatus, ScheduleType
 from .models.task import RetryPolicy, Task, TaskStatus
+from .models.worker import WorkerType
 from .options import TaskOptions
 from .registry import DEFAULT
-from .storage.events import BaseEventStorage
-from .storage.queue import BaseTaskQueue
-from .storage.results import BaseResultStorage
-from .storage.schedules import BaseScheduleStorage
 from .tasks import TaskFunction, register
-from .workers.executors import WorkerType
-from .workers.pool import WorkerPool
 
 if TYPE_CHECKING:
     import polars
@@ -65,12 +60,17 @@ if TYPE_CHECKING:
         AsyncSQLiteScheduleStorage,
     )
     from .notebook import dashboard, event_timeline, queue_board, schedule_board
+    from .storage.events import BaseEventStorage
+    from .storage.queue import BaseTaskQueue
+    from .storage.results import BaseResultStorage
+    from .storage.schedules import BaseScheduleStorage
     from .sync.app import OmniQ
     from .sync.handles import SyncGroupHandle, SyncTaskHandle
     from .sync.memory import MemoryEventStorage, MemoryQueue, MemoryResultStorage, MemoryScheduleStorage
     from .sync.sqlite import SQLiteEventStorage, SQLiteQueue, SQLiteResultStorage, SQLiteScheduleStorage
     from .sync.tasks import SyncTaskFunction
     from .sync.worker_pool import SyncWorkerPool
+    from .workers.pool import WorkerPool
 
 __all__ = [
     "AsyncMemoryEventStorage",
@@ -151,11 +151,16 @@ _LAZY = (
     {f"Async{name}{part}": f"omniq.backends.{name.lower()}" for name in ("SQLite", "Memory") for part in _PARTS}
     | {f"{name}{part}": f"omniq.sync.{name.lower()}" for name in ("SQLite", "Memory") for part in _PARTS}
     | {
+        "BaseEventStorage": "omniq.storage.events",
+        "BaseResultStorage": "omniq.storage.results",
+        "BaseScheduleStorage": "omniq.storage.schedules",
+        "BaseTaskQueue": "omniq.storage.queue",
         "OmniQ": "omniq.sync.app",
         "SyncGroupHandle": "omniq.sync.handles",
         "SyncTaskFunction": "omniq.sync.tasks",
         "SyncTaskHandle": "omniq.sync.handles",
         "SyncWorkerPool": "omniq.sync.worker_pool",
+        "WorkerPool": "omniq.workers.pool",
     }
     | dict.fromkeys(("dashboard", "event_timeline", "queue_board", "schedule_board"), "omniq.notebook")
 )

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, Unpack, overloa
 
 import msgspec
 
-from . import current as current_app
 from .clock import from_datetime, micros, to_datetime
 from .config import Config
 from .core import lifecycle
+from .current import find_current, set_current
 from .display import Displayed
 from .errors import (
     DuplicateTaskError,
@@ -35,21 +35,21 @@ from .models.event import TaskEvent
 from .models.record import EventFilter, Record
 from .models.result import TaskResult
 from .models.task import TASK, Task, TaskSpec, TaskStatus
+from .models.worker import DEFAULT_CONCURRENCY, WorkerType
 from .options import Plan, TaskOptions, make_plan, merge
-from .parts import Parts
 from .pools import Workers
 from .registry import DEFAULT, Registered, Registry
-from .serialization import Serializer
-from .storage.queue import TaskPage
 from .storage.results import StoredOutcome
-from .storage.workers import WorkerInfo
 from .tasks import TaskFunction, register
-from .workers.executors import WorkerType
-from .workers.heartbeat import Stores
-from .workers.pool import DEFAULT_CONCURRENCY, PoolSettings, WorkerPool
 
 if TYPE_CHECKING:
     import polars
+
+    from .parts import Parts
+    from .serialization import Serializer
+    from .storage.queue import TaskPage
+    from .storage.workers import WorkerInfo
+    from .workers.pool import WorkerPool
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -174,8 +174,8 @@ class AsyncOmniQ(Displayed):
         finally:
             parts, self._parts = self._parts, None
             self._closed = True
-            if current_app.find_current() is self:
-                current_app.set_current(None)
+            if find_current() is self:
+                set_current(None)
             if parts is not None:
                 await parts.close()
 
@@ -221,11 +221,13 @@ class AsyncOmniQ(Displayed):
                 self._opening = None
 
     async def _make_parts(self) -> Parts:
+        from .parts import Parts  # stores and workers load when an app is first used
+
         parts = Parts(self.config, self.registry)
         await parts.open()
         self._parts = parts
-        if current_app.find_current() is None:
-            current_app.set_current(self)
+        if find_current() is None:
+            set_current(self)
         return parts
 
     # --- functions ---
@@ -642,6 +644,9 @@ class AsyncOmniQ(Displayed):
 
     async def make_pool(self, kind: WorkerType, concurrency: int, queues: Sequence[str] | None) -> WorkerPool:
         """A worker pool that is not started; `workers` is the way to a running one."""
+        from .workers.heartbeat import Stores
+        from .workers.pool import PoolSettings, WorkerPool
+
         parts = await self._ready()
         config = self.config
         pool = WorkerPool(

@@ -18,9 +18,9 @@ from .config import Config
 from .errors import OmniQError
 from .masking import mask_url
 from .models.task import TaskStatus
+from .models.worker import DEFAULT_CONCURRENCY, WorkerType
 from .registry import import_modules
-from .workers.executors import WorkerType
-from .workers.pool import DEFAULT_CONCURRENCY, GRACE_SECONDS, WorkerPool
+from .workers.pool import GRACE_SECONDS, WorkerPool
 
 _PARENT_POLL_SECONDS = 0.5
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)

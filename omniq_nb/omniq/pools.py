@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from .errors import OptionError
-from .workers.executors import WorkerType
-from .workers.pool import WorkerPool
+from .models.worker import WorkerType
 
 if TYPE_CHECKING:
     from .app import AsyncOmniQ
+    from .workers.pool import WorkerPool
 
 
 class Workers:

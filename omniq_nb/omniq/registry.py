@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .errors import ConfigError, DuplicateFunctionError, OptionError, UnknownFunctionError
-from .shipping import FunctionShipper, must_ship
 
 if TYPE_CHECKING:
+    from .shipping import FunctionShipper
     from .signing import Signer
 
 AnyFunction = Callable[..., Any]
@@ -40,6 +40,8 @@ class Registered:
     def must_ship(self) -> bool:
         """Whether it has to travel by value. Found out on first use: by then its module is complete."""
         if self._must_ship is None:
+            from .shipping import must_ship  # only who enqueues needs it
+
             self._must_ship = must_ship(self.func)
         return self._must_ship
 
@@ -47,6 +49,8 @@ class Registered:
         """What ships it, signed by ``signer``."""
         kept = self._shipper
         if kept is None or kept[0] is not signer:
+            from .shipping import FunctionShipper
+
             kept = self._shipper = (signer, FunctionShipper(self.func, self.name, signer))
         return kept[1]
 

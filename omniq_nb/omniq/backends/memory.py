@@ -20,7 +20,20 @@ from fsspec.implementations.memory import MemoryFile, MemoryFileSystem
 from ..clock import Clock, system_clock
 from ..errors import NotOpenError
 from ..models.event import EVENT_FIELDS, TaskEvent
-from ..models.record import RUNNING, Append, Columns, Delete, EventFilter, Extend, Filter, Insert, Op, Page, Record, Replace
+from ..models.record import (
+    RUNNING,
+    Append,
+    Columns,
+    Delete,
+    EventFilter,
+    Extend,
+    Filter,
+    Insert,
+    Op,
+    Page,
+    Record,
+    Replace,
+)
 from ..storage.driver import Capabilities, Driver, Key
 from ..storage.events import BaseEventStorage, matches
 from ..storage.queue import BaseTaskQueue
@@ -355,7 +368,9 @@ def _apply(store: _Store, op: Op, now: int) -> bool:
 
 def _current(store: _Store, previous: Record) -> Record | None:
     record = store.records.get((previous.kind, previous.key))
-    return record if record is not None and record.version == previous.version else None
+    if record is None or record.version != previous.version or record.created_at != previous.created_at:
+        return None
+    return record
 
 
 def _scan_keys(store: _Store, match: Filter, cursor: str | None, limit: int) -> Page:

@@ -30,7 +30,7 @@ from ..errors import (
     StoreUnavailableError,
 )
 from ..models.event import TaskEvent
-from ..models.record import Append, Columns, EventFilter, Filter, Insert, Op, Page, Record, Replace
+from ..models.record import Columns, EventFilter, Filter, Insert, Op, Page, Record, Replace
 from ..storage.driver import Capabilities, Driver, Key
 from ..storage.events import BaseEventStorage
 from ..storage.queue import BaseTaskQueue

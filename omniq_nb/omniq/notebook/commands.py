@@ -14,10 +14,10 @@ from ..app import AsyncOmniQ, Stats
 from ..current import current
 from ..errors import OmniQError, OptionError
 from ..models.task import TaskStatus
+from ..models.worker import DEFAULT_CONCURRENCY, WorkerType
 from ..storage.workers import WorkerInfo
 from ..tasks import TaskFunction
-from ..workers.executors import WorkerType
-from ..workers.pool import DEFAULT_CONCURRENCY, WorkerPool
+from ..workers.pool import WorkerPool
 from . import html
 from .boards import board
 from .briefly import with_twin

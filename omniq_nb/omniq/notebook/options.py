@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from ..errors import OptionError
-from ..workers.executors import WorkerType
+from ..models.worker import WorkerType
 
 _ASSIGNMENT = re.compile(r"^([a-z_]+)=(.*)$", re.DOTALL)
 

@@ -30,7 +30,7 @@ logger = logging.getLogger("omniq")
 
 PACE = 0.1
 """Seconds between messages at least: Jupyter's servers slow down kernels that send more."""
-_REST = 10
+_REST = 4
 """After a look at the store the thread rests for so many times what the look took."""
 _LONGEST_REST = 5.0
 _RETRY_AFTER = (0.5, 1.0, 2.0, 5.0)

@@ -22,10 +22,12 @@ from .throughput import STEPS, Throughput
 
 EVENTS_KEPT = 200
 _LOG_STEP = 1000
-_SCANS = 20
-"""So many steps one page may take to find what a filter lets through."""
+_SEARCH_SECONDS = 0.5
+"""So long one page may take to find what a filter lets through; the next page goes on from there."""
 _OWNERS_COUNTED = 200
-_REPLAYED = 20_000
+_SMALL = 10_000
+"""Up to so many tasks a store is asked which workers the running ones belong to."""
+_REPLAYED = 5000
 _KNOWN_RUNS = 2000
 _LONGEST_TEXT = 4000
 _EVENTS_OF_TASK = 100
@@ -58,7 +60,7 @@ class Source:
         if "throughput" in keys:
             found["throughput"] = await self._read_throughput(totals)
         if "workers" in keys:
-            found["workers"] = await self._workers(totals[TaskStatus.RUNNING])
+            found["workers"] = await self._workers(totals)
         if "events" in keys:
             found["events"] = [model.event_row(event) for event in await self._read_events()]
         if "schedules" in keys:
@@ -71,22 +73,31 @@ class Source:
         now = time.time()
         if not self._replayed:
             self._replayed = True
-            self._throughput.replay(await self._ended_since(int(now) - STEPS))
+            self._throughput.replay(await self._ended_lately(int(now) - STEPS))
         self._throughput.count(totals, now)
         return self._throughput.series(now)
 
-    async def _ended_since(self, second: int) -> list[tuple[int, str]]:
-        match = EventFilter(types=("task.succeeded", "task.dead"), since=second * SECOND, limit=_REPLAYED)
-        columns = await self.parts.events.driver.query(match)
-        return list(zip(columns["ts"], columns["event_type"], strict=True))
+    async def _ended_lately(self, second: int) -> list[tuple[int, str]]:
+        """The tasks that ended since then, as far as the end of the log tells: a busy store's window begins later."""
+        events, _ = await self._end_of_log(_REPLAYED)
+        ended = ("task.succeeded", "task.dead")
+        return [(each.ts, each.event_type) for each in events if each.ts >= second * SECOND and each.event_type in ended]
+
+    async def _end_of_log(self, count: int) -> tuple[list[TaskEvent], int]:
+        _, end = await self.parts.events.driver.read_log(None)
+        # Positions mostly count events; where they don't, this gives fewer, or none.
+        return await self.parts.events.driver.read_log(max(0, end - count), count)
 
     # --- workers ---
 
-    async def _workers(self, running: int) -> list[Json]:
+    async def _workers(self, totals: dict[str, int]) -> list[Json]:
         workers = await self.parts.workers.list_workers()
-        if not workers or running > _OWNERS_COUNTED:
+        running = totals[TaskStatus.RUNNING]
+        if len(workers) == 1:
+            # A worker reports itself every few seconds; the counts say at once what it does.
+            return [model.worker_row(workers[0], min(running, workers[0].concurrency))]
+        if not workers or running > _OWNERS_COUNTED or sum(totals.values()) > _SMALL:
             return [model.worker_row(info) for info in workers]
-        # A worker reports itself every few seconds; its tasks say at once what it does.
         owned: dict[str, int] = {}
         if running:
             match = Filter(kind=TASK, state=TaskStatus.RUNNING.value)
@@ -100,13 +111,13 @@ class Source:
         """The page of tasks that a view stands at."""
         records: list[Record] = []
         cursor, match = pager.cursor, pager.match
-        for _ in range(_SCANS):
-            page = await self.parts.queue.driver.scan(
-                match, cursor=cursor, limit=PAGE if pager.func else PAGE - len(records)
-            )
+        give_up_at = time.monotonic() + _SEARCH_SECONDS
+        while True:
+            limit = PAGE if pager.func else PAGE - len(records)
+            page = await self.parts.queue.driver.scan(match, cursor=cursor, limit=limit)
             records += [each for each in page.records if pager.func in (None, decode_spec(each.body).func)]
             cursor = page.cursor
-            if cursor is None or len(records) >= PAGE:
+            if cursor is None or len(records) >= PAGE or time.monotonic() > give_up_at:
                 break
         pager.goes_on_at(cursor)
         return pager.describe(await self.rows(records))
@@ -130,17 +141,14 @@ class Source:
     # --- events ---
 
     async def _read_events(self) -> list[TaskEvent]:
-        driver = self.parts.events.driver
         if self._position is None:
             self._events.clear()
-            _, end = await driver.read_log(None)
-            # Positions mostly count events; where they don't, the list begins shorter, or empty.
-            self._position = max(0, end - EVENTS_KEPT)
-        events, self._position = await driver.read_log(self._position, _LOG_STEP)
+            events, self._position = await self._end_of_log(EVENTS_KEPT)
+        else:
+            events, self._position = await self.parts.events.driver.read_log(self._position, _LOG_STEP)
         self._events.extend(events)
         if len(events) == _LOG_STEP:
-            # More than anybody could read: go on at the end.
-            self._position = None
+            self._position = None  # more than anybody could read: go on at the end
         return list(self._events)
 
     # --- one task ---

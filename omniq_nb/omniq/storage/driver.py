@@ -8,8 +8,10 @@ Rules:
 1.  Every operation is atomic on its record, and says whether it applied. An operation that does not apply changes
     nothing and is no error.
 2.  A record's version is 1 when inserted and grows by one with every claim and every replacement. `Replace`, `Extend`
-    and `Delete` apply only while the version of the record that they name still stands. So the version that a claim
-    returned is a fencing token: once anybody else has written the record, the holder of the old version can't.
+    and `Delete` apply only while the record that they name still has its version and its ``created_at``: a record that
+    was deleted and inserted anew begins another life. So the version that a claim returned is a fencing token: once
+    anybody else has written the record, the holder of the old version can't. Kind, key and ``created_at`` never change;
+    a claim sets ``updated_at``, an `Extend` leaves it, and otherwise it is the caller's.
 3.  No record is given to two claimers for one version. A claim takes only records that are due; it makes each
     ``running``, sets its owner, adds one to ``claims`` and to the version, and moves ``due_at`` to the end of the lease.
     If that end passes without an `Extend`, the record is claimable again, by itself.
@@ -61,7 +63,8 @@ class Driver(abc.ABC):
 
     Args:
         url: The store's URL.
-        clock: Used where the store has no clock of its own; a test can pass its own.
+        clock: The machine's, unless a test passes its own; a store with a clock of its own uses that one unless one is
+            passed.
         durability: ``"normal"``: a crash of the process loses nothing that was returned; ``"full"``: nor does a loss of
             power, at the price of one flush to the disk per batch. Stores without the choice ignore it.
     """
@@ -134,7 +137,8 @@ class Driver(abc.ABC):
     async def write(self, ops: Sequence[Op]) -> list[bool]:
         """Apply a batch, and say of each operation whether it applied.
 
-        Operations of one batch that name the same record apply in the order given.
+        Operations of one batch that name the same record apply in the order given. A value that the store can't hold is
+        refused with an error that fails no other caller's batch.
         """
 
     @abc.abstractmethod
@@ -192,5 +196,6 @@ class Driver(abc.ABC):
         """A watcher that is notified after writes, also those of other processes where the store pushes (rule 6).
 
         Args:
-            claimable: Only when something may have become claimable: a record was written with a ``due_at``.
+            claimable: Only when something may have become claimable: a record was inserted or replaced with a
+                ``due_at``. (An `Extend`, which usually moves it away, gives no such hint.)
         """

@@ -15,12 +15,10 @@ from ..handles import GroupProgress
 from ..models.event import TaskEvent
 from ..models.result import TaskResult
 from ..models.task import Task, TaskStatus
+from ..models.worker import DEFAULT_CONCURRENCY, WorkerType
 from ..options import TaskOptions
 from ..registry import Registry
-from ..storage.queue import TaskPage
 from ..tasks import TaskFunction
-from ..workers.executors import WorkerType
-from ..workers.pool import DEFAULT_CONCURRENCY
 from .handles import SyncGroupHandle, SyncTaskHandle
 from .pools import SyncWorkers
 from .tasks import SyncTaskFunction
@@ -29,6 +27,8 @@ from .worker_pool import SyncWorkerPool
 
 if TYPE_CHECKING:
     import polars
+
+    from ..storage.queue import TaskPage
 
 P = ParamSpec("P")
 R = TypeVar("R")

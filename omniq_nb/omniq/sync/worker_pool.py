@@ -7,7 +7,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Self
 
-from ..workers.executors import WorkerType
+from ..models.worker import WorkerType
 from ..workers.pool import GRACE_SECONDS, WorkerPool
 from .twin import Twin
 

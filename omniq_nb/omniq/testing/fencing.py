@@ -71,6 +71,19 @@ class FencingTests(DriverHarness):
         assert (await store.must_read("a")).created_at == old.created_at
 
     @driver_test
+    async def test_holder_of_a_deleted_record_cannot_write_its_successor(self, store: StoreUnderTest) -> None:
+        await store.put(store.record("a", age=10))
+        held = await store.claim_one("a")
+        assert await store.driver.write([Delete(held)]) == [True]
+        await store.put(store.record("a"))
+        successor = await store.claim_one("a")
+        assert successor.version == held.version
+        before = await store.read_raw("a")
+        for op in _writes_resting_on(held):
+            assert await store.driver.write([op]) == [False], f"{type(op).__name__} reached the record's next life"
+        assert await store.read_raw("a") == before
+
+    @driver_test
     async def test_writes_with_another_version_do_nothing(self, store: StoreUnderTest) -> None:
         await store.put(store.record("a"))
         held = await store.claim_one("a")

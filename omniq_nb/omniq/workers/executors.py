@@ -7,17 +7,10 @@ import contextvars
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from enum import StrEnum
 from typing import Any, Protocol
 
+from ..models.worker import WorkerType
 from .functions import Resolved
-
-
-class WorkerType(StrEnum):
-    """How a worker pool runs tasks."""
-
-    ASYNC = "async"
-    THREAD_POOL = "thread"
 
 
 class Executor(Protocol):

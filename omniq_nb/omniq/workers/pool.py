@@ -20,18 +20,18 @@ from ..errors import NotOpenError, OptionError, StoreError, ValueTooLargeError
 from ..failures import describe_error
 from ..models.event import TaskEvent
 from ..models.task import TASK, TaskStatus
+from ..models.worker import DEFAULT_CONCURRENCY, WorkerType
 from ..serialization import Serializer
 from ..storage.queue import BaseTaskQueue
 from ..storage.watch import Watcher
 from ..storage.workers import WorkerInfo
 from .attempt import Attempts
-from .executors import WorkerType, executor_for
+from .executors import executor_for
 from .functions import FunctionSource
 from .heartbeat import Heartbeat, Stores
 
 logger = logging.getLogger("omniq")
 
-DEFAULT_CONCURRENCY = 100
 GRACE_SECONDS = 10.0
 _RETRY_STORE_SECONDS = 1.0
 _DRAIN_POLL_SECONDS = 0.2
@@ -148,19 +148,29 @@ class WorkerPool:
         Args:
             delayed: Wait for those that become due later too, retries among them.
         """
-        while not await self._is_drained(delayed=delayed):
-            await asyncio.sleep(_DRAIN_POLL_SECONDS)
+        left = (TaskStatus.RUNNING, TaskStatus.PENDING) if delayed else (TaskStatus.RUNNING,)
+        counts: dict[tuple[str, str], int] | None = None
+        while True:
+            await self._until_idle()
+            # A task may have sent others off after the look that found nothing, and ended, here or at another worker. So
+            # two looks must find nothing, and nothing have changed between them.
+            before, counts = counts, await self._counts()
+            if any(state in left for _, state in counts):
+                await asyncio.sleep(_DRAIN_POLL_SECONDS)
+            elif counts == before:
+                return
 
-    async def _is_drained(self, *, delayed: bool) -> bool:
+    async def _until_idle(self) -> None:
         look = self._looks + 1  # only one that begins from now on has seen what was enqueued until now
         while self._last_empty_look < look or self._running or self._settling is not None:
             if self._claiming is None or self._claiming.done():
                 raise NotOpenError(type(self).__name__)
             self._wake()
             await asyncio.sleep(_DRAIN_LOOK_SECONDS)
-        left = (TaskStatus.RUNNING, TaskStatus.PENDING) if delayed else (TaskStatus.RUNNING,)
+
+    async def _counts(self) -> dict[tuple[str, str], int]:
         counts = await self._queue.driver.count(TASK)
-        return not any(state in left and self._serves(queue) for queue, state in counts)
+        return {group: n for group, n in counts.items() if self._serves(group[0])}
 
     @property
     def abandoned(self) -> int:

@@ -1,0 +1,95 @@
+"""Worker processes for the tests, and a look into their store that bypasses the code under test."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+from collections import Counter
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SUPPORT = Path(__file__).parent / "support"
+
+
+class Store:
+    """The SQLite file, read with plain SQL."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+        with closing(sqlite3.connect(self.path, timeout=60)) as connection:
+            return connection.execute(sql, values).fetchall()
+
+    def states(self) -> dict[str, int]:
+        """How many tasks are in each state, by counting them."""
+        return dict(self.rows("SELECT state, count(*) FROM records WHERE kind = 'task' GROUP BY state"))
+
+    def can_write(self) -> bool:
+        """Whether nobody holds the write lock."""
+        with closing(sqlite3.connect(self.path, timeout=1, isolation_level=None)) as connection:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                return False
+            connection.execute("ROLLBACK")
+            return True
+
+    def assert_each_ended_once(self, task_ids: list[str]) -> None:
+        """Every task is there and succeeded, by exactly one accepted completion, with the result of its last attempt."""
+        tasks = {key: rest for key, *rest in self.rows("SELECT key, state, claims, version FROM records WHERE kind = 'task'")}
+        assert set(tasks) == set(task_ids), "tasks were lost or made up"
+        assert {state for state, _, _ in tasks.values()} == {"succeeded"}
+        ended = Counter(key for (key,) in self.rows("SELECT task_id FROM events WHERE event_type = 'task.succeeded'"))
+        assert ended == Counter(task_ids), "a completion was accepted twice, or none"
+        released = Counter(key for (key,) in self.rows("SELECT task_id FROM events WHERE event_type = 'task.released'"))
+        # Every accepted write adds one to the version: the insertion, each claim, each handing back, and one completion.
+        for key, (_, claims, version) in tasks.items():
+            assert version == 1 + claims + released[key] + 1
+        results = Counter(key for (key,) in self.rows("SELECT key FROM records WHERE kind = 'result'"))
+        assert results == Counter(f"{key}:{claims}" for key, (_, claims, _) in tasks.items())
+        counted = dict(self.rows("SELECT state, sum(n) FROM counters WHERE kind = 'task' GROUP BY state HAVING sum(n) <> 0"))
+        assert counted == self.states(), "the counters have lost step"
+        assert self.rows("PRAGMA integrity_check") == [("ok",)]
+
+
+@pytest.fixture
+def store(sqlite_url: str) -> Store:
+    """The file behind `sqlite_url`."""
+    return Store(Path(sqlite_url.removeprefix("sqlite:///")))
+
+
+StartWorker = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def start_worker(children: Any, sqlite_url: str) -> StartWorker:
+    """Starts ``omniq worker`` processes that know the chores."""
+
+    def start(*arguments: str, lease: float = 1.0, **environment: str) -> subprocess.Popen[str]:
+        return children.worker(
+            sqlite_url, "--import", "chores", "--lease", str(lease), *arguments, cwd=SUPPORT,
+            OMNIQ_POLL_INTERVAL="0.2", OMNIQ_RETRY_DELAY="0", **environment,
+        )  # fmt: skip
+
+    return start
+
+
+@pytest.fixture
+def notes(tmp_path: Path) -> Any:
+    """The file in which tasks note that they began: ``notes.path``, and ``notes.read()`` as (n, pid) pairs."""
+
+    class Notes:
+        path = tmp_path / "notes"
+
+        def read(self) -> list[tuple[int, int]]:
+            if not self.path.exists():
+                return []
+            lines = [line.split() for line in self.path.read_text().splitlines()]
+            return [(int(n), int(pid)) for n, pid in lines]
+
+    return Notes()

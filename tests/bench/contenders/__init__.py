@@ -1,0 +1,18 @@
+"""The queues that are measured, one module each. They import their library only when they run."""
+
+from __future__ import annotations
+
+MODULES = {
+    "omniq": "omniq_sqlite",
+    "omniq-full": "omniq_sqlite",
+    "omniq-memory": "omniq_memory",
+    "huey": "huey_sqlite",
+    "huey-nosync": "huey_sqlite",
+    "litequeue": "litequeue_sqlite",
+    "persist-queue": "persistqueue_sqlite",
+    "flexiq": "flexiq_sqlite",
+    "threads": "threads",
+    "dask": "dask_cluster",
+    "ipyparallel": "ipyparallel_cluster",
+}
+"""The module of each contender, by its name in the tables."""

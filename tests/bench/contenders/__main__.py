@@ -1,0 +1,68 @@
+"""One role of one contender: ``python -m contenders NAME ROLE STORE JSON``. The answer is printed as a line of JSON."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+import logging
+import os
+import sys
+from collections.abc import Coroutine
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from harness import answer
+
+from . import MODULES, roles
+from .base import Contender
+
+
+def main(name: str, role: str, store: str, arguments: str) -> None:
+    """Carry out a role."""
+    logging.disable(logging.WARNING)
+    if role == "about":
+        answer.give(_about(name, Path(store)))
+        return
+    contender = _load(name, Path(store))
+    if role == "work":
+        contender.work(**json.loads(arguments))  # type: ignore[attr-defined]
+    else:
+        answer.give(_run(roles.ROLES[role](contender, **json.loads(arguments))))
+
+
+def _load(name: str, store: Path) -> Contender:
+    contender: Contender = importlib.import_module(f".{MODULES[name]}", __package__).CONTENDER(name, store)
+    return contender
+
+
+def _about(name: str, store: Path) -> dict[str, Any]:
+    try:
+        contender = _load(name, store)
+    except ModuleNotFoundError as error:
+        return {"missing": error.name}
+    return {**contender.about(), "version": _version(contender.package)}
+
+
+def _version(package: str) -> str:
+    try:
+        return f"{package} {metadata.version(package)}"
+    except metadata.PackageNotFoundError:
+        return package
+
+
+def _run(role: Coroutine[Any, Any, Any]) -> Any:
+    if not os.environ.get("BENCH_UVLOOP"):
+        return asyncio.run(role)
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(role)
+    return uvloop.run(role)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
+    sys.stdout.flush()
+    os._exit(0)  # some contenders leave threads behind that end only when they are killed

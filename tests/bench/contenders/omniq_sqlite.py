@@ -1,0 +1,82 @@
+"""OmniQ on SQLite: workers are the command that users start, producers an app of their own."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import omniq
+from omniq import AsyncOmniQ, cli
+
+from .base import Queue
+from .omniq_task import noop
+
+
+class OmniQ(Queue):
+    package = "omniq-nb"
+    results = "results stored, and three events for each task"
+    delivery = "lease and fence: at least once, one accepted completion"
+    concurrent = bulk = True
+    singles = 2000
+    drained = 20_000
+
+    def __init__(self, name: str, directory: Path) -> None:
+        super().__init__(name, directory)
+        self.level = "full" if name == "omniq-full" else "normal"
+        self.durability = f"durability={self.level!r}"
+        self.url = f"sqlite:///{directory}/omniq.db"
+        self.app = AsyncOmniQ(self.url, durability=self.level)
+
+    async def open(self) -> None:
+        await self.app.open()
+        omniq.set_current(self.app)
+
+    async def close(self) -> None:
+        await self.app.close()
+
+    async def send(self, index: int) -> object:
+        return await noop.enqueue(index)
+
+    async def send_many(self, indexes: Sequence[int]) -> None:
+        await noop.map(indexes)
+
+    async def ask(self, index: int) -> object:
+        return await (await noop.enqueue(index))
+
+    def work(self, *, commits: str | None = None) -> None:
+        """Run ``omniq worker``.
+
+        Args:
+            commits: A file to write the number of transactions to.
+        """
+        counter = CommitCounter() if commits is not None else None
+        config = self.directory / "omniq.yaml"
+        config.write_text(f"durability: {self.level}\n")
+        cli.main(["worker", "--url", self.url, "--config", str(config), "--import", "contenders.omniq_task"])
+        if counter is not None and commits is not None:
+            Path(commits).write_text(str(counter.commits))
+
+    async def succeeded(self) -> int | None:
+        return (await self.app.stats()).totals.get("succeeded", 0)
+
+
+class CommitCounter:
+    """Counts the transactions of all of this process's SQLite connections from now on."""
+
+    def __init__(self) -> None:
+        self.commits = 0
+        self._connect = sqlite3.connect
+        sqlite3.connect = self._connect_and_count  # type: ignore[assignment]
+
+    def _connect_and_count(self, *args: Any, **kwargs: Any) -> sqlite3.Connection:
+        connection = self._connect(*args, **kwargs)
+        connection.set_trace_callback(self._count)
+        return connection
+
+    def _count(self, statement: str) -> None:
+        self.commits += statement == "COMMIT"
+
+
+CONTENDER = OmniQ

@@ -1,0 +1,12 @@
+"""OmniQ's task: a module of its own, since ``omniq worker --import`` names it."""
+
+from __future__ import annotations
+
+import omniq
+from harness.trace import mark
+
+
+@omniq.task
+async def noop(index: int) -> dict[str, int]:
+    mark(index)
+    return {"i": index}

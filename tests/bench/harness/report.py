@@ -1,0 +1,111 @@
+"""The report: a summary of goals, and a table for each scenario, in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from .figures import Comparison, Figure, compare, numbers
+from .figures import median as middle
+from .results import Results
+
+NOTHING = "–"
+
+
+class Reported(Protocol):
+    """What a report needs of a scenario."""
+
+    name: str
+    title: str
+    figures: Sequence[Figure]
+    comparisons: Sequence[Comparison]
+    contenders: Sequence[str]
+
+
+def render(found: Sequence[tuple[Reported, Results]]) -> str:
+    """The whole report."""
+    parts = ["# Benchmarks", *_preface([results for _, results in found]), "## Summary", _summary(found)]
+    for scenario, results in found:
+        parts += [f"## {scenario.title}", _table(scenario, results), *_remarks(results)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _preface(found: Sequence[Results]) -> Iterator[str]:
+    for machine in {tuple(results.machine.items()) for results in found}:
+        yield ", ".join(f"{key}: {value}" for key, value in machine)
+    yield (
+        "Medians of interleaved rounds, smallest and largest in parentheses. A ratio is taken within each round. "
+        "Trust ratios more than numbers: see tests/bench/README.md."
+    )
+    for results in found:
+        if results.scale != 1:
+            yield f"**{results.scenario} was measured at {results.scale:g} of its size: no more than a trial.**"
+
+
+def _summary(found: Sequence[tuple[Reported, Results]]) -> str:
+    rows = []
+    for scenario, results in found:
+        for comparison in scenario.comparisons:
+            rows.append([comparison.what, *_outcome(comparison, results), comparison.goal])
+    return _markdown(["what", "OmniQ", "best other", "ratio, median of rounds", "goal"], rows)
+
+
+def _outcome(comparison: Comparison, results: Results) -> list[str]:
+    outcome = compare(comparison, results.rounds)
+    if outcome is None:
+        return ["not measured", NOTHING, NOTHING]
+    value = _number(outcome.value, comparison.digits)
+    if outcome.best is None:
+        return [value, NOTHING, NOTHING]
+    name, best = outcome.best
+    ratios = _spread(outcome.ratios, 2)
+    return [value, f"{name}: {_number(best, comparison.digits)}", f"× {ratios}"]
+
+
+def _table(scenario: Reported, results: Results) -> str:
+    rows = []
+    for name in scenario.contenders:
+        if name in results.absent:
+            rows.append([name, results.absent[name], *[""] * (len(scenario.figures) - 1)])
+        elif any(name in measured for measured in results.rounds):
+            rows.append([name, *(_cell(results, name, figure) for figure in scenario.figures)])
+        elif name in results.failed:
+            rows.append([name, "failed, see below", *[""] * (len(scenario.figures) - 1)])
+    return _markdown(["", *(figure.title for figure in scenario.figures)], rows)
+
+
+def _cell(results: Results, name: str, figure: Figure) -> str:
+    values = numbers(results.rounds, (name, figure.key))
+    if values:
+        return _spread(values, figure.digits)
+    texts = [measured[name].get(figure.key) for measured in results.rounds if name in measured]
+    return str(next((text for text in texts if text is not None), NOTHING))
+
+
+def _remarks(results: Results) -> Iterator[str]:
+    notes = []
+    for name, about in results.about.items():
+        said = [about.get(key) for key in ("version", "durability", "results", "delivery")]
+        if any(said):
+            notes.append(f"- {name}: {'; '.join(str(each) for each in said if each)}")
+    if notes:
+        yield "\n".join(notes)
+    for name, errors in results.failed.items():
+        yield f"**{name} failed in {len(errors)} rounds.** The first time:\n\n```\n{errors[0].strip()}\n```"
+    loads = ", ".join(f"{load:.1f}" for load in results.loads)
+    yield f"{len(results.rounds)} rounds; the machine's load before each: {loads}."
+
+
+def _spread(values: Sequence[float], digits: int) -> str:
+    shown = _number(middle(values), digits)
+    low, high = _number(min(values), digits), _number(max(values), digits)
+    return shown if low == high else f"{shown} ({low} to {high})"
+
+
+def _number(value: float, digits: int) -> str:
+    return f"{value:,.{digits}f}"
+
+
+def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
