@@ -254,9 +254,7 @@ def _decoder(pickled: object) -> Decoder[Any]:
             return _scalars.UNPACK[code](data)
         if code in _arrow.CODES:
             return _arrow.unpack(code, data)
-        raise SerializationError(
-            f"unknown extension {code}: a newer version of OmniQ may have written it, upgrade this one"
-        )
+        raise ValueError(f"unknown extension {code}, perhaps of a newer version of OmniQ")
 
     decoder = Decoder(ext_hook=unpack)
     decode = decoder.decode

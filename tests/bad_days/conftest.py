@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sqlite3
 import subprocess
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
+from omniq.models.event import TaskEvent
+from omniq.models.result import result_key
 
 SUPPORT = Path(__file__).parent / "support"
 
@@ -29,6 +32,14 @@ class Store:
         """How many tasks are in each state, by counting them."""
         return dict(self.rows("SELECT state, count(*) FROM records WHERE kind = 'task' GROUP BY state"))
 
+    def events(self) -> dict[str, list[str | None]]:
+        """The ids of the tasks that have an event, by its type."""
+        found: dict[str, list[str | None]] = defaultdict(list)
+        for (body,) in self.rows("SELECT body FROM events ORDER BY first"):
+            for event in msgspec.msgpack.decode(body, type=list[TaskEvent]):
+                found[event.event_type].append(event.task_id)
+        return found
+
     def can_write(self) -> bool:
         """Whether nobody holds the write lock."""
         with closing(sqlite3.connect(self.path, timeout=1, isolation_level=None)) as connection:
@@ -44,14 +55,14 @@ class Store:
         tasks = {key: rest for key, *rest in self.rows("SELECT key, state, claims, version FROM records WHERE kind = 'task'")}
         assert set(tasks) == set(task_ids), "tasks were lost or made up"
         assert {state for state, _, _ in tasks.values()} == {"succeeded"}
-        ended = Counter(key for (key,) in self.rows("SELECT task_id FROM events WHERE event_type = 'task.succeeded'"))
-        assert ended == Counter(task_ids), "a completion was accepted twice, or none"
-        released = Counter(key for (key,) in self.rows("SELECT task_id FROM events WHERE event_type = 'task.released'"))
+        events = self.events()
+        assert Counter(events["task.succeeded"]) == Counter(task_ids), "a completion was accepted twice, or none"
+        released = Counter(events["task.released"])
         # Every accepted write adds one to the version: the insertion, each claim, each handing back, and one completion.
         for key, (_, claims, version) in tasks.items():
             assert version == 1 + claims + released[key] + 1
         results = Counter(key for (key,) in self.rows("SELECT key FROM records WHERE kind = 'result'"))
-        assert results == Counter(f"{key}:{claims}" for key, (_, claims, _) in tasks.items())
+        assert results == Counter(result_key(key, claims) for key, (_, claims, _) in tasks.items())
         counted = dict(self.rows("SELECT state, sum(n) FROM counters WHERE kind = 'task' GROUP BY state HAVING sum(n) <> 0"))
         assert counted == self.states(), "the counters have lost step"
         assert self.rows("PRAGMA integrity_check") == [("ok",)]

@@ -12,10 +12,9 @@ import shutil
 import signal
 from pathlib import Path
 
+import omniq
 from adapter import Adapter, run
 from btrace import mark
-
-import omniq
 from omniq import AsyncOmniQ
 
 PATH = Path(os.environ["BENCH_URL"] + ".omniq") / "store.db"

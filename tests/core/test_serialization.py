@@ -516,6 +516,11 @@ def test_truncated_bytes_are_one_clear_error(value: Any, data: st.DataObject) ->
         SERIALIZER.loads(whole[: data.draw(st.integers(0, len(whole) - 1))])
 
 
+def test_an_extension_of_a_newer_version_is_named() -> None:
+    with pytest.raises(SerializationError, match=r"args of task 1.*unknown extension 99.*newer version"):
+        SERIALIZER.loads(msgspec.msgpack.encode([msgspec.msgpack.Ext(99, b"")]), "args of task 1")
+
+
 def test_a_missing_module_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     data = SERIALIZER.dumps(collections.Counter("a"))
     monkeypatch.setitem(sys.modules, "collections", None)

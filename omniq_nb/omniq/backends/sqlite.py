@@ -8,6 +8,7 @@ together (group commit), claims included. Not for network file systems: their lo
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import logging
 import sqlite3
@@ -17,7 +18,6 @@ from typing import Any, ClassVar, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import aiosqlite
-import msgspec
 
 from ..clock import Clock, system_clock
 from ..errors import (
@@ -41,15 +41,15 @@ from . import sqlite_events as log
 from . import sqlite_read as reading
 from .doorbell import Doorbell
 from .sqlite_schema import prepare, translate
-from .sqlite_write import Transaction, anything_due, served
+from .sqlite_write import Claim, Transaction, count_due
 
 logger = logging.getLogger("omniq")
 
 _OPS_PER_TRANSACTION = 10_000
 """Bounds how long other processes wait for the write lock."""
 _SEGMENTS_PER_TRIM = 500
-_INLINE_OPS = 8
-"""A batch of so many operations at most is committed on the loop's own thread."""
+_INLINE_RECORDS = 8
+"""What concerns so many records at most is done on the loop's own thread."""
 _CHECKPOINT_EVERY = 1000
 """Inline commits leave the log to grow; after so many the writer's thread moves it into the file."""
 
@@ -66,16 +66,7 @@ _WRITES = (Insert, Replace)
 _T = TypeVar("_T")
 
 
-class _Claim(msgspec.Struct, frozen=True):
-    kind: str
-    partitions: Sequence[str] | None
-    owner: str
-    limit: int
-    lease: int
-    excluding: Collection[str]
-
-
-_Request = tuple[_Claim | Sequence[Op], "asyncio.Future[Any]"]
+_Request = tuple[Claim | Sequence[Op], "asyncio.Future[Any]"]
 
 
 class SQLiteDriver(Driver):
@@ -191,7 +182,7 @@ class SQLiteDriver(Driver):
         *,
         excluding: Collection[str] = (),
     ) -> list[Record]:
-        claimed: list[Record] = await self._request(_Claim(kind, partitions, owner, limit, lease, excluding))
+        claimed: list[Record] = await self._request(Claim(kind, partitions, owner, limit, lease, excluding))
         return claimed
 
     async def write(self, ops: Sequence[Op]) -> list[bool]:
@@ -200,7 +191,7 @@ class SQLiteDriver(Driver):
         outcomes: list[bool] = await self._request(ops)
         return outcomes
 
-    def _request(self, request: _Claim | Sequence[Op]) -> asyncio.Future[Any]:
+    def _request(self, request: Claim | Sequence[Op]) -> asyncio.Future[Any]:
         if self._writer is None or self._closing:
             raise NotOpenError(type(self).__name__)
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -218,7 +209,7 @@ class SQLiteDriver(Driver):
             return
         batch = self._next_batch()
         requests = [request for request, _ in batch]
-        if self._is_small(batch) and (outcomes := self._commit_inline(requests)) is not None:
+        if (outcomes := self._commit_inline(requests)) is not None:
             self._resolve(batch, outcomes)
         else:
             self._committing = True
@@ -242,17 +233,21 @@ class SQLiteDriver(Driver):
             self._idle.set()
         self._tell(batch)
 
-    def _is_small(self, batch: list[_Request]) -> bool:
-        return self._inline is not None and len(batch) == 1 and self._size(batch[0][0]) <= _INLINE_OPS
-
-    def _commit_inline(self, requests: list[_Claim | Sequence[Op]]) -> list[Any] | None:
+    def _commit_inline(self, requests: list[Claim | Sequence[Op]]) -> list[Any] | None:
         """One small transaction on the loop's own thread, where nobody holds the lock; else ``None``.
 
         It takes some 50 microseconds, less than what handing it to another thread costs the loop.
         """
         connection = self._inline
-        assert connection is not None  # noqa: S101 -- _is_small() has seen it
+        if connection is None or len(requests) != 1:
+            return None
+        request = requests[0]
         try:
+            size = self._records_of(connection, request)
+            if size == 0:
+                return [[]]  # a claim that would find nothing need not take the lock
+            if size > _INLINE_RECORDS:
+                return None
             connection.execute("BEGIN IMMEDIATE")
         except sqlite3.Error:
             return None  # busy, or something that the writer's thread will meet and report
@@ -261,29 +256,28 @@ class SQLiteDriver(Driver):
             self._checkpoint = asyncio.ensure_future(self._in_writer(_checkpoint))
         return self._commit(connection, requests)
 
+    def _records_of(self, connection: sqlite3.Connection, request: Claim | Sequence[Op]) -> int:
+        if isinstance(request, Claim):
+            return count_due(connection, request, self.clock(), _INLINE_RECORDS + 1)
+        return len(request)
+
     async def _in_writer(self, function: Callable[..., _T], *args: Any) -> _T:
         if self._writer is None:
             raise NotOpenError(type(self).__name__)
         return await _in_thread_of(self._writer, function, *args)
 
-    @staticmethod
-    def _size(request: _Claim | Sequence[Op]) -> int:
-        # A claim may find as many records as it asks for, so it never counts as small.
-        return _INLINE_OPS + 1 if isinstance(request, _Claim) else len(request)
-
     def _next_batch(self) -> list[_Request]:
         size = end = 0
         while end < len(self._requests) and size < _OPS_PER_TRANSACTION:
-            size += self._size(self._requests[end][0])
+            request = self._requests[end][0]
+            size += request.limit if isinstance(request, Claim) else len(request)
             end += 1
         batch, self._requests = self._requests[:end], self._requests[end:]
         return batch
 
-    def _commit(self, connection: sqlite3.Connection, requests: list[_Claim | Sequence[Op]]) -> list[Any]:
+    def _commit(self, connection: sqlite3.Connection, requests: list[Claim | Sequence[Op]]) -> list[Any]:
         """One transaction for all requests; runs in the writer's thread. An outcome or an error for each."""
         try:
-            if self._nothing_to_claim(connection, requests):
-                return [[] for _ in requests]
             return self._transact(connection, requests)
         except Exception as error:  # noqa: BLE001 -- each caller gets it as his own exception
             if connection.in_transaction:
@@ -297,27 +291,15 @@ class SQLiteDriver(Driver):
             failure.__cause__ = error
             return [failure] * len(requests)
 
-    def _nothing_to_claim(self, connection: sqlite3.Connection, requests: list[_Claim | Sequence[Op]]) -> bool:
-        if len(requests) != 1 or not isinstance(requests[0], _Claim):
-            return False
-        claim = requests[0]
-        partitions = served(connection, claim.kind, claim.partitions, claim.excluding)
-        return not anything_due(connection, claim.kind, partitions, self.clock())
-
-    def _transact(self, connection: sqlite3.Connection, requests: list[_Claim | Sequence[Op]]) -> list[Any]:
+    def _transact(self, connection: sqlite3.Connection, requests: list[Claim | Sequence[Op]]) -> list[Any]:
         if not connection.in_transaction:
             connection.execute("BEGIN IMMEDIATE")
         transaction = Transaction(connection, self.clock())
-        batches = [request for request in requests if not isinstance(request, _Claim)]
+        batches = [request for request in requests if not isinstance(request, Claim)]
         written = iter(transaction.apply(batches) if batches else [])
         # Claims come last: what the others have just made claimable is there for them.
         outcomes = [
-            transaction.claim(
-                request.kind, request.partitions, request.owner, request.limit, request.lease, request.excluding
-            )
-            if isinstance(request, _Claim)
-            else next(written)
-            for request in requests
+            transaction.claim(request) if isinstance(request, Claim) else next(written) for request in requests
         ]
         transaction.finish()
         connection.execute("COMMIT")
@@ -336,7 +318,7 @@ class SQLiteDriver(Driver):
 
     def _tell(self, batch: list[_Request]) -> None:
         """Wake this process's watchers and the other processes'."""
-        ops = [op for request, _ in batch if not isinstance(request, _Claim) for op in request]
+        ops = [op for request, _ in batch if not isinstance(request, Claim) for op in request]
         if ops:
             claimable = any(op.record.due_at is not None for op in ops if isinstance(op, _WRITES))
             self._watchers.notify(claimable=claimable)
@@ -354,10 +336,10 @@ class SQLiteDriver(Driver):
             raise translate(error, self.url) from error
 
     async def get(self, keys: Sequence[Key]) -> list[Record | None]:
-        def get_all(connection: sqlite3.Connection) -> list[Record | None]:
-            return [reading.get(connection, kind, key) for kind, key in keys]
-
-        return await self._read(get_all)
+        if self._inline is not None and not self._closing and len(keys) <= _INLINE_RECORDS:
+            with contextlib.suppress(sqlite3.Error):  # the reader's thread will meet it again and report it
+                return reading.get(self._inline, keys)
+        return await self._read(reading.get, keys)
 
     async def scan(self, match: Filter, *, cursor: str | None = None, limit: int = 100) -> Page:
         return await self._read(reading.scan, match, cursor, limit)

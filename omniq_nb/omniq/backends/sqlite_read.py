@@ -7,8 +7,10 @@ cursor is exhausted: one that is left open would pin its snapshot and see no lat
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 
 from ..models.record import Filter, Page, Record
+from ..storage.driver import Key
 from .sqlite_write import COLUMNS
 
 _SCAN_STEP = 20_000
@@ -17,10 +19,11 @@ _COMMON = 0.1
 """A state that this share of all records has is found sooner by walking the keys than by sorting the index."""
 
 
-def get(connection: sqlite3.Connection, kind: str, key: str) -> Record | None:
-    """One record."""
-    row = connection.execute(f"SELECT {COLUMNS} FROM records WHERE kind = ? AND key = ?", (kind, key)).fetchone()
-    return Record(*row) if row else None
+def get(connection: sqlite3.Connection, keys: Sequence[Key]) -> list[Record | None]:
+    """See `Driver.get`."""
+    sql = f"SELECT {COLUMNS} FROM records WHERE kind = ? AND key = ?"
+    rows = [connection.execute(sql, each).fetchone() for each in keys]
+    return [Record(*row) if row else None for row in rows]
 
 
 def count(connection: sqlite3.Connection, kind: str) -> dict[tuple[str, str], int]:

@@ -42,7 +42,6 @@ CREATE TABLE counters (
 CREATE TABLE events (
     first INTEGER PRIMARY KEY, n INTEGER NOT NULL, min_ts INTEGER NOT NULL, max_ts INTEGER NOT NULL, body BLOB NOT NULL
 );
-CREATE INDEX events_time ON events (max_ts, min_ts);
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {SCHEMA_VERSION};
 """

@@ -6,9 +6,11 @@ Everything here runs in the writer's thread, on a plain `sqlite3.Connection`.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import chain
 from typing import Any, NamedTuple, TypeVar
+
+import msgspec
 
 from ..models.event import TaskEvent
 from ..models.record import RUNNING, Append, Delete, Extend, Insert, Op, Record, Replace
@@ -54,17 +56,30 @@ _NEXT_READY = (
     f"SELECT {COLUMNS} FROM records INDEXED BY records_ready WHERE kind = ? AND partition = ? AND ready = 1 "
     "ORDER BY rank, created_at, key LIMIT ?"
 )
-_HAS_READY = "SELECT 1 FROM records INDEXED BY records_ready WHERE kind = ? AND partition = ? AND ready = 1 LIMIT 1"
-_HAS_DUE = (
-    "SELECT 1 FROM records INDEXED BY records_later WHERE kind = ? AND ready = 0 AND due_at IS NOT NULL "
-    "AND due_at <= ? LIMIT 1"
+_COUNT_READY = (
+    "SELECT count(*) FROM (SELECT 1 FROM records INDEXED BY records_ready WHERE kind = ? AND partition = ? AND ready = 1 "
+    "LIMIT ?)"
 )
-
+_COUNT_LATE = (
+    "SELECT count(*) FROM (SELECT 1 FROM records INDEXED BY records_later WHERE kind = ? AND ready = 0 "
+    "AND due_at IS NOT NULL AND due_at <= ? LIMIT ?)"
+)
 _ROWS_PER_STATEMENT = (64, 16, 4, 1)
 
 _Row = tuple[object, ...]
 _Group = tuple[str, str, str]
 _Item = TypeVar("_Item")
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """The arguments of `Driver.claim`."""
+
+    kind: str
+    partitions: Sequence[str] | None
+    owner: str
+    limit: int
+    lease: int
+    excluding: Collection[str]
 
 
 class Transaction:
@@ -131,14 +146,12 @@ class Transaction:
 
     # --- claims ---
 
-    def claim(
-        self, kind: str, partitions: Sequence[str] | None, owner: str, limit: int, lease: int, excluding: Collection[str]
-    ) -> list[Record]:
+    def claim(self, claim: Claim) -> list[Record]:
         """See `Driver.claim`."""
-        now = self._now
+        kind, owner, now = claim.kind, claim.owner, self._now
         self._connection.execute(_PROMOTE, (kind, kind, now, _PROMOTE_LIMIT))
-        chosen = self._choose(kind, partitions, limit, excluding)
-        due_at = now + lease
+        chosen = self._choose(claim)
+        due_at = now + claim.lease
         moved: dict[tuple[str, str], int] = {}
         for record in chosen:
             moved[record.partition, record.state] = moved.get((record.partition, record.state), 0) + 1
@@ -159,17 +172,15 @@ class Transaction:
             )
         return chosen
 
-    def _choose(
-        self, kind: str, partitions: Sequence[str] | None, limit: int, excluding: Collection[str]
-    ) -> list[Record]:
+    def _choose(self, claim: Claim) -> list[Record]:
         ranked: list[tuple[int, Record]] = []
-        looked_at = served(self._connection, kind, partitions, excluding)
+        looked_at = served(self._connection, claim.kind, claim.partitions, claim.excluding)
         for position, partition in enumerate(looked_at):
-            rows = self._connection.execute(_NEXT_READY, (kind, partition, limit)).fetchall()
-            ranked += [(0 if partitions is None else position, Record(*row)) for row in rows]
+            rows = self._connection.execute(_NEXT_READY, (claim.kind, partition, claim.limit)).fetchall()
+            ranked += [(0 if claim.partitions is None else position, Record(*row)) for row in rows]
         if len(looked_at) > 1:  # the rows of one come in order
             ranked.sort(key=lambda each: (each[1].rank, each[0], each[1].created_at, each[1].key))
-        return [record for _, record in ranked[:limit]]
+        return [record for _, record in ranked[: claim.limit]]
 
 
 def served(
@@ -182,11 +193,17 @@ def served(
     return [partition for partition in dict.fromkeys(partitions) if partition not in excluding]
 
 
-def anything_due(connection: sqlite3.Connection, kind: str, partitions: Iterable[str], now: int) -> bool:
-    """Whether a claim may find something: asked before taking the write lock, which an idle worker should not do."""
-    if connection.execute(_HAS_DUE, (kind, now)).fetchone():
-        return True
-    return any(connection.execute(_HAS_READY, (kind, partition)).fetchone() for partition in partitions)
+def count_due(connection: sqlite3.Connection, claim: Claim, now: int, at_most: int) -> int:
+    """How many records, up to ``at_most``, a claim may find: asked before taking the lock, which an idle worker should not.
+
+    It may say too many (of records that became due, not all may be of the claim's partitions), never too few.
+    """
+    found: int = connection.execute(_COUNT_LATE, (claim.kind, now, at_most)).fetchone()[0]
+    for partition in served(connection, claim.kind, claim.partitions, claim.excluding):
+        if found >= at_most:
+            break
+        found += connection.execute(_COUNT_READY, (claim.kind, partition, at_most)).fetchone()[0]
+    return found
 
 
 class _Rows:

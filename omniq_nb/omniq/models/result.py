@@ -87,7 +87,7 @@ class TaskResult(Displayed, msgspec.Struct, frozen=True, kw_only=True):
 
 def result_key(task_id: str, attempt: int) -> str:
     """Key of the result of one attempt: a late worker's result can't take the place of another's."""
-    return f"{task_id}:{attempt}"
+    return f"{task_id}.{attempt}"
 
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -44,11 +44,14 @@ def function_of(shell: InteractiveShell, cell: str, name: str | None) -> CellFun
         name: What a cell without a function is called.
 
     Raises:
-        OptionError: The cell is empty, awaits outside of a function, or uses what only works at a cell's top level.
-        SyntaxError: It is no Python.
+        OptionError: The cell is empty or no Python, awaits outside of a function, or uses what works at a cell's top
+            level only.
     """
-    source = shell.transform_cell(cell)
-    tree = ast.parse(source)
+    try:
+        source = shell.transform_cell(cell)
+        tree = ast.parse(source)
+    except SyntaxError as error:
+        raise OptionError(f"the cell is no Python: {error.msg} (line {(error.lineno or 0) + 1})") from error
     if not tree.body:
         raise OptionError("the cell is empty: write a function, or what is to be done")
     last = tree.body[-1]

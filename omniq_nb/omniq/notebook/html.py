@@ -36,7 +36,8 @@ def view_html(view: str, model: Json) -> str:
     """A view as it was when it was displayed."""
     if not model:
         return panel(f"<b>OmniQ {escape(view)}</b> <span style='{_MUTED}'>had nothing to show yet</span>")
-    return _VIEWS[view](model)
+    picture, needed = _VIEWS[view]
+    return picture(model) if needed in model else panel(_head(model))
 
 
 def progress_html(progress: Json) -> str:
@@ -114,12 +115,14 @@ def _progress(model: Json) -> str:
 
 
 _VIEWS = {
-    "dashboard": _dashboard,
-    "queues": _queue_board,
-    "schedules": _schedule_board,
-    "events": _event_timeline,
-    "progress": _progress,
+    "dashboard": (_dashboard, "totals"),
+    "queues": (_queue_board, "totals"),
+    "schedules": (_schedule_board, "schedules"),
+    "events": (_event_timeline, "events"),
+    "progress": (_progress, "progress"),
 }
+"""How each view is drawn, and without which part of the model it can't be."""
+
 
 
 def _head(model: Json) -> str:

@@ -52,13 +52,14 @@ class Source:
         """The parts of the model that all views share."""
         if not keys:
             return {}
+        now = time.time()
         groups = await self.parts.queue.driver.count(TASK)
         totals = model.totals(groups)
         found: Json = {"totals": totals}
         if "queues" in keys:
             found["queues"] = model.queue_rows(groups, await self.parts.queue.paused())
         if "throughput" in keys:
-            found["throughput"] = await self._read_throughput(totals)
+            found["throughput"] = await self._read_throughput(totals, now)
         if "workers" in keys:
             found["workers"] = await self._workers(totals)
         if "events" in keys:
@@ -69,19 +70,19 @@ class Source:
 
     # --- throughput ---
 
-    async def _read_throughput(self, totals: dict[str, int]) -> Json:
-        now = time.time()
+    async def _read_throughput(self, totals: dict[str, int], now: float) -> Json:
         if not self._replayed:
             self._replayed = True
-            self._throughput.replay(await self._ended_lately(int(now) - STEPS))
+            until = int(now * SECOND)  # what ends later is in the counts that follow
+            self._throughput.replay(await self._ended_lately(until - STEPS * SECOND, until))
         self._throughput.count(totals, now)
         return self._throughput.series(now)
 
-    async def _ended_lately(self, second: int) -> list[tuple[int, str]]:
-        """The tasks that ended since then, as far as the end of the log tells: a busy store's window begins later."""
+    async def _ended_lately(self, since: int, until: int) -> list[tuple[int, str]]:
+        """The tasks that ended in this time, as far as the end of the log tells: a busy store's window begins later."""
         events, _ = await self._end_of_log(_REPLAYED)
-        ended = ("task.succeeded", "task.dead")
-        return [(each.ts, each.event_type) for each in events if each.ts >= second * SECOND and each.event_type in ended]
+        lately = [each for each in events if since <= each.ts < until]
+        return [(each.ts, each.event_type) for each in lately if each.event_type in ("task.succeeded", "task.dead")]
 
     async def _end_of_log(self, count: int) -> tuple[list[TaskEvent], int]:
         _, end = await self.parts.events.driver.read_log(None)

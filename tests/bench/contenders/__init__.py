@@ -5,7 +5,8 @@ from __future__ import annotations
 MODULES = {
     "omniq": "omniq_sqlite",
     "omniq-full": "omniq_sqlite",
-    "omniq-memory": "omniq_memory",
+    "omniq-memory": "omniq_kernel",
+    "omniq-kernel": "omniq_kernel",
     "huey": "huey_sqlite",
     "huey-nosync": "huey_sqlite",
     "litequeue": "litequeue_sqlite",

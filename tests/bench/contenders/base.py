@@ -39,10 +39,10 @@ class Contender(ABC):
         """What is said about it in the report, and how much it can take."""
         return {"results": self.results, "delivery": self.delivery, "durability": self.durability}
 
-    async def open(self) -> None:
+    async def open(self) -> None:  # noqa: B027 -- most need nothing
         """Be ready to send tasks."""
 
-    async def close(self) -> None:
+    async def close(self) -> None:  # noqa: B027 -- as above
         """Let go of the store."""
 
 
@@ -52,6 +52,7 @@ class Queue(Contender):
     Attributes:
         awaits: Whether a producer can wait for a result.
         bulk: Whether there is a way to send many at once.
+        concurrent: Whether callers on one event loop can send at the same time.
         singles: How many tasks to send one by one; sizes are chosen for a few seconds at most.
         many: How many to send in bulk.
         drained: How many to drain.
@@ -63,7 +64,7 @@ class Queue(Contender):
     concurrent: ClassVar[bool] = False
     singles: ClassVar[int] = 1500
     many: ClassVar[int] = 20_000
-    drained: ClassVar[int] = 3000
+    drained: ClassVar[int] = 5000
     probes: ClassVar[int] = 150
 
     def about(self) -> dict[str, Any]:

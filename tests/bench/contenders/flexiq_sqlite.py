@@ -18,7 +18,7 @@ class Flexiq(Queue):
     delivery = "taken back after a timeout: at least once"
     durability = "its default"
     bulk = True
-    drained = 2000
+    drained = 3000
     probes = 80
 
     def __init__(self, name: str, directory: Path) -> None:

@@ -1,1 +1,1 @@
-"""What every benchmark uses: a trace of what started, steps in processes of their own, rounds, figures and the report."""
+"""What every benchmark uses: the trace of task starts, processes for single steps, figures and the report."""

@@ -92,12 +92,12 @@ class Entry:
         self.directory = bench.scratch / name
         self.python = sys.executable if is_omniq(name) else bench.peer_python
         self._stores = 0
-        self._variables = {"BENCH_UVLOOP": "1"} if bench.uvloop else {}
+        self._variables: dict[str, str] = {}
         self.new_store()
 
     @cached_property
     def about(self) -> dict[str, Any]:
-        """What it says of itself: sizes, what it stores, how it delivers. ``missing`` names a package that is not there.
+        """What it says of itself: sizes, what it stores, how it delivers; ``missing``: a package that is not there.
 
         Raises:
             StepError: It can't be loaded for another reason.
@@ -138,14 +138,20 @@ class Entry:
         self._variables[PATH_VARIABLE] = str(path)
         return Trace.create(path, tasks, slots)
 
-    def step(self, role: str, *, timeout: float = 600.0, **arguments: Any) -> Any:
+    def step(self, role: str, *, uvloop: bool = False, **arguments: Any) -> Any:
         """Run a role of it to its end, and give the answer.
+
+        Args:
+            role: See `contenders.roles`.
+            uvloop: On uvloop where it is installed, whatever this run's producers have.
+            **arguments: For the role.
 
         Raises:
             StepError: It failed or took too long.
         """
+        variables = {"BENCH_UVLOOP": "1"} if uvloop or self.bench.uvloop else {}
         command = [*self._command(role), json.dumps(arguments)]
-        return run_step(command, self.bench.environment(**self._variables), self.directory, timeout)
+        return run_step(command, self.bench.environment(**self._variables, **variables), self.directory)
 
     @contextmanager
     def workers(

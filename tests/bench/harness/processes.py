@@ -23,9 +23,7 @@ class StepError(Exception):
     """A step failed; the text says which, and the end of what it printed."""
 
 
-def run_step(
-    command: Sequence[str], environment: Mapping[str, str], directory: Path, timeout: float = 600.0
-) -> Any:
+def run_step(command: Sequence[str], environment: Mapping[str, str], directory: Path, timeout: float = 600.0) -> Any:
     """Run a command to its end and give its answer.
 
     Raises:
@@ -65,17 +63,16 @@ def background(
     try:
         with log.open("ab") as output:
             for environment in environments:
-                children.append(
-                    subprocess.Popen(
-                        list(command),
-                        env=dict(environment),
-                        cwd=directory,
-                        stdin=subprocess.DEVNULL,
-                        stdout=output,
-                        stderr=output,
-                        start_new_session=True,
-                    )
+                child = subprocess.Popen(
+                    list(command),
+                    env=dict(environment),
+                    cwd=directory,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    start_new_session=True,
                 )
+                children.append(child)
         yield [psutil.Process(child.pid) for child in children]
     finally:
         _stop(children)

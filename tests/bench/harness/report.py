@@ -9,7 +9,7 @@ from .figures import Comparison, Figure, compare, numbers
 from .figures import median as middle
 from .results import Results
 
-NOTHING = "–"
+NOTHING = "-"
 
 
 class Reported(Protocol):
@@ -43,11 +43,12 @@ def _preface(found: Sequence[Results]) -> Iterator[str]:
 
 
 def _summary(found: Sequence[tuple[Reported, Results]]) -> str:
-    rows = []
-    for scenario, results in found:
-        for comparison in scenario.comparisons:
-            rows.append([comparison.what, *_outcome(comparison, results), comparison.goal])
-    return _markdown(["what", "OmniQ", "best other", "ratio, median of rounds", "goal"], rows)
+    rows = [
+        [comparison.what, *_outcome(comparison, results), comparison.goal]
+        for scenario, results in found
+        for comparison in scenario.comparisons
+    ]
+    return _markdown(["what", "OmniQ", "best other", "OmniQ as a multiple of it", "goal"], rows)
 
 
 def _outcome(comparison: Comparison, results: Results) -> list[str]:
@@ -58,8 +59,7 @@ def _outcome(comparison: Comparison, results: Results) -> list[str]:
     if outcome.best is None:
         return [value, NOTHING, NOTHING]
     name, best = outcome.best
-    ratios = _spread(outcome.ratios, 2)
-    return [value, f"{name}: {_number(best, comparison.digits)}", f"× {ratios}"]
+    return [value, f"{name}: {_number(best, comparison.digits)}", _spread(outcome.ratios, 2)]
 
 
 def _table(scenario: Reported, results: Results) -> str:

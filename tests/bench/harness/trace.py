@@ -75,13 +75,16 @@ class Trace:
         begins = (_HEADER.size + slot * self.tasks for slot in range(self._slots))
         return [self._map[begin : begin + self.tasks] for begin in begins]
 
-    def wait(self, tasks: int, patience: float = 20.0) -> bool:
-        """Whether so many tasks have started; gives up when ``patience`` seconds brought no further one."""
-        seen, seen_at = -1, time.monotonic()
+    def wait(self, tasks: int, *, patience: float = 20.0, limit: float = 300.0) -> bool:
+        """Whether so many tasks have started; gives up after ``limit`` seconds, or ``patience`` without one more."""
+        began = time.monotonic()
+        seen, seen_at = -1, began
         while (started := self.started) < tasks:
             if started != seen:
                 seen, seen_at = started, time.monotonic()
             elif time.monotonic() - seen_at > patience:
+                return False
+            if time.monotonic() - began > limit:
                 return False
             time.sleep(_LOOK_SECONDS)
         return True
