@@ -1,8 +1,10 @@
 # Everything here works in a new clone: each target sets up what it needs, in .venv and widgets/node_modules.
-# PYTHON names the interpreter to build on. PYTEST_ARGS goes to pytest, e.g. make pytest PYTEST_ARGS="tests/core -x".
+# PYTHON names the interpreter to build on. PYTEST_ARGS goes to pytest, e.g. make pytest PYTEST_ARGS="tests/core -x";
+# BENCH_ARGS to the benchmarks, e.g. make bench BENCH_ARGS="--only drain,latency --quick".
 
 PYTHON ?= python3
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 QUICKSTART := notebooks/01_quickstart.ipynb
 BIN := .venv/bin
 BOOTSTRAP := PYTHON='$(PYTHON)' scripts/bootstrap.sh
@@ -61,10 +63,10 @@ pytest: setup setup-browser ## every Python test, the notebooks and the browser 
 	$(call step,pytest)
 	@$(WITH_VENV) pytest $(PYTEST_ARGS)
 
-bench: ## the benchmarks, side by side with peers
+bench: ## the benchmarks, side by side with peers (BENCH_ARGS=--help lists the options)
 	@$(BOOTSTRAP) bench
 	$(call step,benchmarks)
-	@$(WITH_VENV) pytest -m bench -s --no-header tests/bench $(PYTEST_ARGS)
+	@$(WITH_VENV) python tests/bench/run.py $(BENCH_ARGS)
 
 format: setup setup-node ## put Python and TypeScript into the project's format
 	@$(BIN)/ruff check --fix --exit-zero .

@@ -40,7 +40,7 @@ from ..storage.watch import Watcher, Watchers
 from . import sqlite_events as log
 from . import sqlite_read as reading
 from .doorbell import Doorbell
-from .sqlite_schema import prepare, translate
+from .sqlite_schema import execute_patiently, prepare, translate
 from .sqlite_write import Claim, Transaction, count_due
 
 logger = logging.getLogger("omniq")
@@ -111,6 +111,7 @@ class SQLiteDriver(Driver):
             raise kind(self.url, f"can't create {self.path.parent}: {error.strerror}") from error
         try:
             self._writer = await self._connect()
+            await _in_thread_of(self._writer, _wait_in_own_way)
             self._reader = await self._connect()
             if self.durability != "full":  # a flush to the disk would hold the loop up
                 self._inline = self._connect_inline()
@@ -141,7 +142,7 @@ class SQLiteDriver(Driver):
         connection = sqlite3.connect(self.path, isolation_level=None, cached_statements=512)
         try:
             prepare(connection, self.url, self.durability, checkpoint_pages=0)
-            connection.execute("PRAGMA busy_timeout = 0")
+            _wait_in_own_way(connection)
         except sqlite3.Error as error:
             connection.close()
             raise translate(error, self.url) from error
@@ -293,7 +294,7 @@ class SQLiteDriver(Driver):
 
     def _transact(self, connection: sqlite3.Connection, requests: list[Claim | Sequence[Op]]) -> list[Any]:
         if not connection.in_transaction:
-            connection.execute("BEGIN IMMEDIATE")
+            execute_patiently(connection, "BEGIN IMMEDIATE")
         transaction = Transaction(connection, self.clock())
         batches = [request for request in requests if not isinstance(request, Claim)]
         written = iter(transaction.apply(batches) if batches else [])
@@ -371,6 +372,11 @@ async def _in_thread_of(connection: aiosqlite.Connection, function: Callable[...
     # aiosqlite's public calls run one statement per hop between threads; a transaction has to be one hop in all.
     result: _T = await connection._execute(function, connection._conn, *args)  # type: ignore[no-untyped-call]
     return result
+
+
+def _wait_in_own_way(connection: sqlite3.Connection) -> None:
+    """Leave the waiting for locks to `execute_patiently`."""
+    connection.execute("PRAGMA busy_timeout = 0")
 
 
 def _checkpoint(connection: sqlite3.Connection) -> None:

@@ -17,6 +17,7 @@ import msgspec
 from ..models.event import EVENT_FIELDS, TaskEvent
 from ..models.record import Columns, EventFilter
 from ..storage.events import matches
+from .sqlite_schema import execute_patiently
 
 _SEGMENT = 1000
 """Events in one segment at most, so that reading a few does not decode many."""
@@ -116,7 +117,7 @@ def read_log(connection: sqlite3.Connection, position: int | None, limit: int) -
 
 def trim(connection: sqlite3.Connection, before: int, segments: int) -> int:
     """Delete the events before a moment from up to so many segments; says how many went, 0 when none are left."""
-    connection.execute("BEGIN IMMEDIATE")
+    execute_patiently(connection, "BEGIN IMMEDIATE")
     try:
         trimmed = _trim(connection, before, segments)
     except BaseException:

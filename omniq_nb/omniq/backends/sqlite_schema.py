@@ -19,6 +19,7 @@ from ..errors import (
 APPLICATION_ID = 0x4F4D4E51  # "OMNQ", in the file's header
 SCHEMA_VERSION = 1
 BUSY_SECONDS = 60.0
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.0002, 0.005
 
 # `ready` divides the claimable records: 1 is due now (found by rank), 0 becomes due later (found by time). A claim moves
 # records from the second index to the first as their time comes, so its cost does not grow with the backlog, nor with
@@ -83,7 +84,7 @@ def prepare(connection: sqlite3.Connection, url: str, durability: str, checkpoin
     connection.execute(f"PRAGMA busy_timeout = {round(BUSY_SECONDS * 1000)}")
     if _is_foreign(connection):
         raise StoreCorruptError(url, "it is some other program's SQLite file")
-    _switch_to_wal(connection)
+    execute_patiently(connection, "PRAGMA journal_mode = WAL")
     connection.executescript(
         f"PRAGMA synchronous = {'FULL' if durability == 'full' else 'NORMAL'};"
         f"PRAGMA wal_autocheckpoint = {checkpoint_pages};"
@@ -105,24 +106,29 @@ def _is_foreign(connection: sqlite3.Connection) -> bool:
     return bool(connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
 
 
-def _switch_to_wal(connection: sqlite3.Connection) -> None:
-    # Switching takes an exclusive lock without asking the busy handler, so two processes that open a new file at once
-    # can collide: the loser tries again.
+def execute_patiently(connection: sqlite3.Connection, statement: str) -> None:
+    """Execute a statement that needs a lock which other processes may hold, for a minute at most.
+
+    SQLite's own busy handler sleeps up to a tenth of a second between tries, in which a store that others write all the
+    time passes by many a free moment; and switching to the write-ahead log does not ask it at all.
+    """
     deadline = time.monotonic() + BUSY_SECONDS
+    pause = _SHORTEST_PAUSE
     while True:
         try:
-            connection.execute("PRAGMA journal_mode = WAL").fetchone()
+            connection.execute(statement).close()
         except sqlite3.OperationalError as error:
             # With a suffix while another process recovers the log that a killed one left.
             if not error.sqlite_errorname.startswith("SQLITE_BUSY") or time.monotonic() > deadline:
                 raise
-            time.sleep(0.01)
         else:
             return
+        time.sleep(pause)
+        pause = min(pause * 1.5, _LONGEST_PAUSE)
 
 
 def _create(connection: sqlite3.Connection) -> None:
-    connection.execute("BEGIN IMMEDIATE")
+    execute_patiently(connection, "BEGIN IMMEDIATE")
     try:
         if _version(connection) == 0:  # else another process was faster
             for statement in SCHEMA.split(";"):

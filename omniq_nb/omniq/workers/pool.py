@@ -93,6 +93,7 @@ class WorkerPool:
         # By id and version: after a lost lease this very worker may hold the same task again, under a newer claim.
         self._running: dict[_Token, tuple[Claimed, asyncio.Task[None]]] = {}
         self._lost: set[_Token] = set()
+        self._unsettled: dict[_Token, Claimed] = {}
         self._finished: list[Settlement] = []
         self._settling: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
@@ -280,6 +281,7 @@ class WorkerPool:
             self._changed.set()
 
     def _finish(self, claimed: Claimed, outcome: Outcome, started_at: int) -> None:
+        self._unsettled[_token(claimed)] = claimed
         self._finished.append(self._queue.settlement(claimed, outcome, worker=self.id, started_at=started_at))
         if self._settling is None:
             self._settling = self._loop.create_task(self._settle_finished())
@@ -294,7 +296,11 @@ class WorkerPool:
             self._settling = None
 
     async def _settle(self, batch: list[Settlement]) -> None:
-        applied = await self._write(batch)
+        try:
+            applied = await self._write(batch)
+        finally:
+            for each in batch:
+                self._unsettled.pop((each.previous.key, each.previous.version), None)
         self._on_settled([each.task.key for each, still in zip(batch, applied, strict=True) if still])
         for each, still in zip(batch, applied, strict=True):
             if not still:
@@ -321,8 +327,11 @@ class WorkerPool:
     # --- leases ---
 
     def _running_now(self) -> list[Claimed]:
-        # Called from the heartbeat's thread: list() of a dict's values is atomic.
-        return [claimed for claimed, _ in list(self._running.values())]
+        # Called from the heartbeat's thread: copying a dict is atomic. What has ended needs its lease until its outcome is
+        # written, which a task that blocks the loop, or a store that is away, may hold up. Tasks move from the first dict
+        # to the second, so in this order none is missed.
+        held = {token: claimed for token, (claimed, _) in self._running.copy().items()}
+        return list((held | self._unsettled.copy()).values())
 
     def _lost_from_thread(self, claimed: Claimed) -> None:
         if not self._loop.is_closed():

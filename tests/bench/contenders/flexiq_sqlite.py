@@ -16,7 +16,7 @@ class Flexiq(Queue):
     package = "flexiq"
     results = "results stored"
     delivery = "taken back after a timeout: at least once"
-    durability = "its default"
+    durability = "its default, as synchronous=NORMAL"
     bulk = True
     drained = 3000
     probes = 80

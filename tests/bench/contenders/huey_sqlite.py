@@ -21,7 +21,7 @@ class Huey(Queue):
     def __init__(self, name: str, directory: Path) -> None:
         super().__init__(name, directory)
         no_sync = name == "huey-nosync"
-        self.durability = "fsync=False" if no_sync else "its default: synchronous=FULL"
+        self.durability = "fsync=False: a power cut may spoil the file" if no_sync else "its default: synchronous=FULL"
         options = {"fsync": False} if no_sync else {}
         self.huey = SqliteHuey("bench", filename=str(directory / "huey.db"), **options)
         self.noop = self.huey.task(name="noop")(_noop)

@@ -25,7 +25,7 @@ class OmniQ(Queue):
     def __init__(self, name: str, directory: Path) -> None:
         super().__init__(name, directory)
         self.level = "full" if name == "omniq-full" else "normal"
-        self.durability = f"durability={self.level!r}"
+        self.durability = f"durability={self.level!r}: synchronous={self.level.upper()}"
         self.url = f"sqlite:///{directory}/omniq.db"
         self.app = AsyncOmniQ(self.url, durability=self.level)
 

@@ -27,6 +27,7 @@ def render(found: Sequence[tuple[Reported, Results]]) -> str:
     parts = ["# Benchmarks", *_preface([results for _, results in found]), "## Summary", _summary(found)]
     for scenario, results in found:
         parts += [f"## {scenario.title}", _table(scenario, results), *_remarks(results)]
+    parts += ["## Contenders", _contenders([results for _, results in found])]
     return "\n\n".join(parts) + "\n"
 
 
@@ -37,18 +38,22 @@ def _preface(found: Sequence[Results]) -> Iterator[str]:
         "Medians of interleaved rounds, smallest and largest in parentheses. A ratio is taken within each round. "
         "Trust ratios more than numbers: see tests/bench/README.md."
     )
-    for results in found:
-        if results.scale != 1:
-            yield f"**{results.scenario} was measured at {results.scale:g} of its size: no more than a trial.**"
+    trials = [f"{results.scenario} at {results.scale:g}" for results in found if results.scale != 1]
+    if trials:
+        yield f"**No more than a trial, measured at a part of its size: {', '.join(trials)}.**"
 
 
 def _summary(found: Sequence[tuple[Reported, Results]]) -> str:
     rows = [
-        [comparison.what, *_outcome(comparison, results), comparison.goal]
+        [_what(comparison), *_outcome(comparison, results), comparison.goal]
         for scenario, results in found
         for comparison in scenario.comparisons
     ]
     return _markdown(["what", "OmniQ", "best other", "OmniQ as a multiple of it", "goal"], rows)
+
+
+def _what(comparison: Comparison) -> str:
+    return f"{comparison.what} (less is better)" if comparison.less_is_better else comparison.what
 
 
 def _outcome(comparison: Comparison, results: Results) -> list[str]:
@@ -83,17 +88,17 @@ def _cell(results: Results, name: str, figure: Figure) -> str:
 
 
 def _remarks(results: Results) -> Iterator[str]:
-    notes = []
-    for name, about in results.about.items():
-        said = [about.get(key) for key in ("version", "durability", "results", "delivery")]
-        if any(said):
-            notes.append(f"- {name}: {'; '.join(str(each) for each in said if each)}")
-    if notes:
-        yield "\n".join(notes)
     for name, errors in results.failed.items():
         yield f"**{name} failed in {len(errors)} rounds.** The first time:\n\n```\n{errors[0].strip()}\n```"
     loads = ", ".join(f"{load:.1f}" for load in results.loads)
-    yield f"{len(results.rounds)} rounds; the machine's load before each: {loads}."
+    yield f"Rounds: {len(results.rounds)}; the machine's load before each: {loads}."
+
+
+def _contenders(found: Sequence[Results]) -> str:
+    abouts = {name: about for results in found for name, about in results.about.items()}
+    keys = ("version", "results", "delivery", "durability")
+    rows = [[name, *(about.get(key) or "" for key in keys)] for name, about in abouts.items()]
+    return _markdown(["", "version", "results", "a task whose worker dies", "durability"], rows)
 
 
 def _spread(values: Sequence[float], digits: int) -> str:

@@ -10,10 +10,11 @@ import mmap
 import os
 import struct
 import time
+from bisect import bisect_right
+from collections.abc import Sequence
 from functools import cache, reduce
 from operator import or_
 from pathlib import Path
-from typing import NamedTuple
 
 PATH_VARIABLE, SLOT_VARIABLE = "BENCH_TRACE", "BENCH_SLOT"
 
@@ -90,27 +91,20 @@ class Trace:
         return True
 
 
-class Rate(NamedTuple):
-    """Tasks per second, and how many tasks that is told by."""
-
-    per_second: float
-    tasks: int
-
-
-def rate_of(starts: list[float], *, skip: int = 0, window: float | None = None) -> Rate:
-    """How fast tasks started.
+def rate_of(starts: Sequence[float], *, skip: int = 0, window: float | None = None) -> float:
+    """How many tasks started in a second.
 
     Args:
         starts: In order.
         skip: So many at the beginning are warm-up.
         window: Only so many seconds after the warm-up count.
     """
-    counted = starts[skip:] if len(starts) > 2 * skip else starts
+    counted = starts[skip:]
     if window is not None and counted:
-        counted = [at for at in counted if at <= counted[0] + window]
+        counted = counted[: bisect_right(counted, counted[0] + window)]
     if len(counted) < 2 or counted[-1] <= counted[0]:
-        return Rate(0.0, len(counted))
-    return Rate((len(counted) - 1) / (counted[-1] - counted[0]), len(counted))
+        return 0.0
+    return (len(counted) - 1) / (counted[-1] - counted[0])
 
 
 def _times_offset(tasks: int, slots: int) -> int:

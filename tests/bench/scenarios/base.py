@@ -10,9 +10,11 @@ from harness.figures import Comparison, Figure, Measured, Source
 from harness.trace import Trace
 
 QUEUES = ("omniq", "huey", "huey-nosync", "litequeue", "persist-queue", "flexiq")
-QUEUE_PEERS = QUEUES[1:]
-WITH_RESULTS = ("huey", "huey-nosync", "flexiq")
-"""The peers that store results."""
+PEERS = ("huey", "litequeue", "persist-queue", "flexiq")
+"""Those whose file survives a power cut, as OmniQ's does; only these are compared with goals."""
+WITH_RESULTS = ("huey", "flexiq")
+"""Those of them that store results."""
+UNSAFE = "huey-nosync"
 
 
 class Scenario(ABC):

@@ -9,7 +9,7 @@ from harness.figures import Comparison, Figure, Measured
 from harness.processes import cpu_seconds
 from harness.trace import rate_of
 
-from .base import QUEUE_PEERS, QUEUES, Scenario, account, sources
+from .base import PEERS, QUEUES, UNSAFE, Scenario, account, sources
 
 IN_MEMORY = "omniq-memory"
 _SETTLE_SECONDS = 0.3
@@ -32,10 +32,11 @@ class Drain(Scenario):
         Comparison(
             "SQLite drain, one worker process, tasks/s",
             ("omniq", "one"),
-            sources(QUEUE_PEERS, "one"),
+            sources(PEERS, "one"),
             "12 times the best peer, aim for 20",
         ),
-        Comparison("SQLite drain, two worker processes, tasks/s", ("omniq", "two"), sources(QUEUE_PEERS, "two")),
+        Comparison("SQLite drain, beside huey without fsync, tasks/s", ("omniq", "one"), ((UNSAFE, "one"),)),
+        Comparison("SQLite drain, two worker processes, tasks/s", ("omniq", "two"), sources(PEERS, "two")),
         Comparison(
             "SQLite drain, two processes beside one", ("omniq", "two"), (("omniq", "one"),), "1.3 times one process"
         ),
@@ -67,7 +68,7 @@ def drain(entry: Entry, tasks: int, processes: int = 1) -> dict[str, float | Non
         time.sleep(_SETTLE_SECONDS)
     succeeded = entry.step("succeeded")
     return {
-        "rate": rate_of(trace.starts()).per_second,
+        "rate": rate_of(trace.starts()),
         "cpu": used / max(1, trace.started) * 1e6,
         "unsettled": None if succeeded is None else tasks - succeeded,
         **account(trace, tasks),
@@ -81,7 +82,7 @@ def _drain_within(bench: Bench, entry: Entry) -> Measured:
     # A worker process has uvloop where it is installed, so this one has it too.
     answer = entry.step("within", tasks=tasks, probes=1, drains=True, uvloop=True)
     return {
-        "one": rate_of(sorted(at for at in answer["drain"] if at)).per_second,
+        "one": rate_of(sorted(at for at in answer["drain"] if at)),
         "lost": answer["drain"].count(None),
         "duplicates": trace.duplicates,
     }

@@ -23,14 +23,15 @@ IMPORTS = {
 }
 HEAVY = ("polars", "pandas", "numpy", "pyarrow", "ipywidgets", "anywidget", "IPython", "fsspec", "aiosqlite")
 CLIENTS = ("redis", "asyncpg", "nats", "s3fs", "adlfs", "gcsfs", "boto3", "gevent")
-_REPEATS = 5
+_REPEATS = 3
 _PROGRAM = """
 import sys, time
 began = time.perf_counter()
 import {module}
 took = time.perf_counter() - began
 from harness import answer
-answer.give({{"took": took * 1000, "loaded": [each for each in {heavy!r} if each in sys.modules], "modules": len(sys.modules)}})
+loaded = [each for each in {heavy!r} if each in sys.modules]
+answer.give({{"took": took * 1000, "loaded": loaded, "modules": len(sys.modules)}})
 """
 
 

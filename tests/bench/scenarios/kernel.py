@@ -67,5 +67,5 @@ class Kernel(Scenario):
         sent = wanted - probes + len(answer["start"])
         figures: dict[str, float] = {"round_trip": answer["round_trip"], "open": answer["open"], **latencies(answer)}
         if drains:
-            figures["drain"] = rate_of(sorted(at for at in answer["drain"] if at)).per_second
+            figures["drain"] = rate_of(sorted(at for at in answer["drain"] if at))
         return figures | {"lost": sent - trace.started, "duplicates": trace.duplicates}

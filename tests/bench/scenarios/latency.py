@@ -10,7 +10,7 @@ from harness.bench import Bench
 from harness.figures import Comparison, Figure, Measured, percentile
 from harness.processes import cpu_seconds
 
-from .base import QUEUE_PEERS, QUEUES, WITH_RESULTS, Scenario, sources
+from .base import PEERS, QUEUES, WITH_RESULTS, Scenario, sources
 
 _IDLE_SECONDS = 10.0
 _QUIET_SECONDS = 1.0
@@ -34,7 +34,7 @@ class Latency(Scenario):
         Comparison(
             "Another process: enqueue to start, ms",
             ("omniq", "start"),
-            sources(QUEUE_PEERS, "start"),
+            sources(PEERS, "start"),
             "2 at most",
             less_is_better=True,
             digits=2,
@@ -50,7 +50,7 @@ class Latency(Scenario):
         Comparison(
             "Idle worker, % of a core",
             ("omniq", "idle"),
-            sources(QUEUE_PEERS, "idle"),
+            sources(PEERS, "idle"),
             "under 1",
             less_is_better=True,
             digits=2,

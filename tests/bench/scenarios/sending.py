@@ -5,7 +5,7 @@ from __future__ import annotations
 from harness.bench import Bench
 from harness.figures import Comparison, Figure, Measured
 
-from .base import QUEUE_PEERS, QUEUES, WITH_RESULTS, Scenario, sources
+from .base import PEERS, QUEUES, UNSAFE, WITH_RESULTS, Scenario, sources
 
 _CONCURRENT = 10_000
 
@@ -21,21 +21,20 @@ class Sending(Scenario):
     )
     comparisons = (
         Comparison(
-            "One at a time, awaited, beside peers that store results, tasks/s",
+            "One at a time, beside peers that store results, tasks/s",
             ("omniq", "each"),
             sources(WITH_RESULTS, "each"),
             "the best of them",
         ),
+        Comparison("One at a time, beside all safe peers, tasks/s", ("omniq", "each"), sources(PEERS, "each")),
+        Comparison("One at a time, beside huey without fsync, tasks/s", ("omniq", "each"), ((UNSAFE, "each"),)),
         Comparison(
-            "One at a time, awaited, beside all peers, tasks/s", ("omniq", "each"), sources(QUEUE_PEERS, "each")
-        ),
-        Comparison(
-            "100 concurrent callers beside peers' one (that store results), tasks/s",
+            "100 concurrent callers, beside one caller of those peers, tasks/s",
             ("omniq", "callers"),
             sources(WITH_RESULTS, "each"),
             "3 times",
         ),
-        Comparison("Bulk, tasks/s", ("omniq", "bulk"), sources(QUEUE_PEERS, "bulk"), "1.5 times the best peer"),
+        Comparison("Bulk, tasks/s", ("omniq", "bulk"), sources(PEERS, "bulk"), "1.5 times the best peer"),
     )
 
     def measure(self, bench: Bench, contender: str) -> Measured:
