@@ -21,13 +21,17 @@ from omniq.backends import memory
 PATIENCE = 60.0
 """Seconds that a test waits for what should happen at once: the machine may be busy."""
 _SOURCE = Path(__file__).parents[1] / "omniq_nb"
-# Runs a command that the kernel kills when the test run ends, however it ends.
-_LEASH = (
-    "import ctypes, os, sys\n"
-    "if sys.platform == 'linux':\n"
-    "    ctypes.CDLL(None).prctl(1, 9)\n"
-    "os.execv(sys.argv[1], sys.argv[1:])\n"
-)
+# Runs a command that the kernel kills when the test run ends, however it ends; without root's power to read and write
+# what permissions forbid, if asked for.
+_LEASH = """
+import ctypes, os, sys
+if sys.platform == "linux":
+    libc = ctypes.CDLL(None)
+    libc.prctl(1, 9)  # PR_SET_PDEATHSIG, SIGKILL
+    for capability in (1, 2, 3) if sys.argv[1] == "bound" else ():
+        libc.prctl(24, capability)  # PR_CAPBSET_DROP of CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER
+os.execv(sys.argv[2], sys.argv[2:])
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -113,12 +117,21 @@ class Children:
         self._directory = directory
         self._started: list[subprocess.Popen[str]] = []
 
-    def python(self, *arguments: str, cwd: Path | None = None, **environment: str) -> subprocess.Popen[str]:
-        """Start Python with these arguments. Its output goes to a file: nobody needs to empty a pipe."""
+    def python(
+        self, *arguments: str, cwd: Path | None = None, bound: bool = False, **environment: str
+    ) -> subprocess.Popen[str]:
+        """Start Python with these arguments. Its output goes to a file: nobody needs to empty a pipe.
+
+        Args:
+            *arguments: Python's.
+            cwd: Where it runs.
+            bound: Permissions bind it, also where root runs the tests.
+            **environment: Variables beside this process's own.
+        """
         log = self._directory / f"child-{len(self._started)}.log"
         with log.open("w") as output:
             child = subprocess.Popen(
-                [sys.executable, "-S", "-c", _LEASH, sys.executable, *arguments],
+                [sys.executable, "-S", "-c", _LEASH, "bound" if bound else "free", sys.executable, *arguments],
                 cwd=cwd or self._directory,
                 env={**os.environ, "PYTHONPATH": str(_SOURCE), "PYTHONFAULTHANDLER": "1", **environment},
                 stdin=subprocess.DEVNULL,

@@ -91,7 +91,7 @@ def _polars_frame(stream: bytes | memoryview) -> pl.DataFrame:
 
 
 def _pack_polars(frame: pl.DataFrame) -> tuple[int, bytes] | None:
-    if frame.width == 0 or any("Object" in str(dtype) for dtype in frame.dtypes):
+    if any("Object" in str(dtype) for dtype in frame.dtypes):
         return None
     return POLARS_FRAME, _polars_stream(frame)
 
@@ -146,13 +146,12 @@ def _pandas_is_exact(frame: pd.DataFrame) -> bool:
     columns = frame.columns
     named = all(type(name) is str for name in columns) and columns.is_unique and columns.name is None
     plain_index = type(frame.index) is pd.RangeIndex and isinstance(frame.index.name, str | None)
-    plain_columns = pd.DataFrame().columns.dtype if not len(columns) else columns.dtype
     return (
         named
         and bool(len(columns))
         and plain_index
         and not frame.attrs
-        and columns.dtype == plain_columns
+        and columns.dtype == pd.Index(["a"]).dtype
         and all(_pandas_dtype_is_exact(dtype) for dtype in frame.dtypes)
     )
 

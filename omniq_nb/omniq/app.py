@@ -13,7 +13,7 @@ import msgspec
 from .clock import from_datetime, micros, to_datetime
 from .config import Config
 from .core import lifecycle
-from .current import find_current, set_current
+from .current import current, find_current, set_current
 from .display import Displayed
 from .errors import (
     DuplicateTaskError,
@@ -141,6 +141,8 @@ class AsyncOmniQ(Displayed):
         self._opening: asyncio.Task[Parts] | None = None
         self._closed = False
         self._pools: list[WorkerPool] = []
+        # Not where a thread's loop in the background runs it: code on another loop could not await the current app.
+        self.becomes_current = True
 
     @classmethod
     def from_config(cls, source: Config | Mapping[str, Any] | str | Path | None = None, **fields: Any) -> Self:
@@ -226,7 +228,7 @@ class AsyncOmniQ(Displayed):
         parts = Parts(self.config, self.registry)
         await parts.open()
         self._parts = parts
-        if find_current() is None:
+        if self.becomes_current and find_current() is None:
             set_current(self)
         return parts
 
@@ -669,6 +671,10 @@ class AsyncOmniQ(Displayed):
         """A pool was stopped and needs no stopping when the app is closed."""
         if pool in self._pools:
             self._pools.remove(pool)
+
+    def __reduce__(self) -> tuple[Callable[[], AsyncOmniQ], tuple[()]]:
+        # A task that refers to the app finds, in its worker, the app that runs it there.
+        return current, ()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.config!r})"

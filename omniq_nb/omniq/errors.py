@@ -274,6 +274,13 @@ class StoreFullError(StoreError):
     advice = "free some space and go on; nothing that was accepted is lost"
 
 
+class StoreIOError(StoreError):
+    """The operating system could not read or write the store."""
+
+    what = "can't be read or written"
+    advice = "look at its disk, which may be full, over a quota or failing, and go on; nothing that was accepted is lost"
+
+
 class StoreCorruptError(StoreError):
     """The store's content is damaged, or it is no store of OmniQ's."""
 

@@ -32,25 +32,24 @@ def _message(error: BaseException) -> str:
 def _formatted(error: BaseException) -> str:
     try:
         report = traceback.TracebackException.from_exception(error, compact=True)
-        _strip_own_frames(report, set())
+        _strip_own_frames(report)
         return "".join(report.format())
     except BaseException as broken:  # noqa: BLE001 -- formatting calls the exception's own methods
         return f"<no traceback: formatting it raised {type(broken).__name__}>\n"
 
 
-def _strip_own_frames(report: traceback.TracebackException, seen: set[int]) -> None:
+def _strip_own_frames(report: traceback.TracebackException) -> None:
     """Drop the frames of what runs the task, which come before the task's own."""
-    if id(report) in seen:
-        return
-    seen.add(id(report))
-    own = 0
-    while own < len(report.stack) and report.stack[own].filename.startswith(_RUNNERS):
-        own += 1
-    if own < len(report.stack):
-        del report.stack[:own]
-    for other in (report.__cause__, report.__context__, *(getattr(report, "exceptions", None) or ())):
-        if other is not None:
-            _strip_own_frames(other, seen)
+    waiting = [report]
+    while waiting:
+        report = waiting.pop()
+        own = 0
+        while own < len(report.stack) and report.stack[own].filename.startswith(_RUNNERS):
+            own += 1
+        if own < len(report.stack):
+            del report.stack[:own]
+        others = (report.__cause__, report.__context__, *(getattr(report, "exceptions", None) or ()))
+        waiting.extend(other for other in others if other is not None)
 
 
 def _bounded(text: str) -> str:

@@ -167,7 +167,6 @@ class _Packer:
 
     def __init__(self) -> None:
         self.pickled: list[tuple[object, Where]] = []
-        self._seen: dict[int, int] = {}
 
     def pack(self, value: Any, where: Where, deepest: int) -> object:
         kind = type(value)
@@ -203,10 +202,8 @@ class _Packer:
         packed = _arrow.pack(value)
         if packed:
             return Ext(*packed)
-        index = self._seen.setdefault(id(value), len(self.pickled))
-        if index == len(self.pickled):
-            self.pickled.append((value, where))
-        return _reference(index)
+        self.pickled.append((value, where))
+        return _reference(len(self.pickled) - 1)
 
 
 class _CarefulPacker(_Packer):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, Unpack, cast
 
 from .config import Config
+from .current import current
 from .errors import OptionError
 from .options import Plan, TaskOptions, make_plan, merge
 from .registry import Registered, Registry, default_name
@@ -84,33 +85,18 @@ class TaskFunction(Generic[P, R]):
             return self
         raise OptionError(f"{self.name!r} is a method: only functions can be tasks, pass the object as an argument")
 
-    def __reduce__(self) -> tuple[Callable[[str], Any], tuple[str]]:
-        # A task that refers to another one travels without the app: the worker finds it by its name.
-        return task_by_name, (self.name,)
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        # A task that refers to another one, or to itself, travels with the function but without the app: in the worker
+        # it enqueues at the app whose task runs there.
+        return _arrived, (self.func, self.name, self.own_options)
 
     def __repr__(self) -> str:
         return f"<task {self.name}>"
 
 
-def task_by_name(name: str) -> NamedTask:
-    """What a task function becomes in another process: enqueues by name at the current app."""
-    return NamedTask(name)
-
-
-class NamedTask:
-    """A task function known by name only."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    async def enqueue(self, *args: Any, **kwargs: Any) -> TaskHandle[Any]:
-        """Send one call to the workers of the current app."""
-        from .current import current  # noqa: PLC0415 -- an app is needed only where tasks enqueue tasks
-
-        return await current().enqueue(self.name, args=args, kwargs=kwargs)
-
-    def __repr__(self) -> str:
-        return f"<task {self.name}>"
+def _arrived(func: Callable[..., Any], name: str, options: TaskOptions) -> TaskFunction[..., Any]:
+    """A task function that another one brought along to its worker."""
+    return TaskFunction(func, name, options, current)
 
 
 def register(

@@ -101,7 +101,9 @@ class Notebook:
     def __init__(self, page: Page, lab: Lab, folder: Path, name: str) -> None:
         self.page = page
         self.folder = folder
-        self._url = f"{lab.url}/lab/tree/{folder.relative_to(lab.root)}/{name}?token={TOKEN}"
+        place = folder.relative_to(lab.root)
+        # A workspace of its own: JupyterLab opens again what was open in it.
+        self._url = f"{lab.url}/lab/workspaces/{folder.name[:40]}/tree/{place}/{name}?token={TOKEN}"
 
     def open(self) -> None:
         self.page.goto(self._url)

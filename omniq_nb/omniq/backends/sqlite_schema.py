@@ -10,6 +10,7 @@ from ..errors import (
     StoreCorruptError,
     StoreError,
     StoreFullError,
+    StoreIOError,
     StoreReadOnlyError,
     StoreTooNewError,
     StoreUnavailableError,
@@ -55,6 +56,7 @@ _ERRORS: dict[str, type[StoreError]] = {
     "SQLITE_BUSY": StoreBusyError,
     "SQLITE_LOCKED": StoreBusyError,
     "SQLITE_CANTOPEN": StoreUnavailableError,
+    "SQLITE_IOERR": StoreIOError,
     "SQLITE_TOOBIG": ValueTooLargeError,
 }
 

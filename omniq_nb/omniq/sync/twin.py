@@ -196,6 +196,10 @@ class Made(Twin[C]):
 class AppTwin(Made["AsyncOmniQ"]):
     """What `OmniQ` has beside the methods of `AsyncOmniQ`."""
 
+    def _adopt(self, inner: AsyncOmniQ) -> None:
+        inner.becomes_current = False
+        super()._adopt(inner)
+
     @staticmethod
     def _home_of(inner: AsyncOmniQ) -> Home:
         return AppHome(lambda: inner, is_own=True)

@@ -91,7 +91,7 @@ class Queue(Contender):
         raise NotImplementedError
 
     @abstractmethod
-    def work(self, **arguments: Any) -> None:
+    def work(self) -> None:
         """Run tasks until the process is told to stop."""
 
     async def succeeded(self) -> int | None:

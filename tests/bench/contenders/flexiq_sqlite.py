@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from flexiq import Queue as FlexiqQueue
 from harness.trace import mark
@@ -41,7 +40,7 @@ class Flexiq(Queue):
     async def ask(self, index: int) -> object:
         return self.noop.delay(index).result(timeout=20)
 
-    def work(self, **_: Any) -> None:
+    def work(self) -> None:
         self.queue.run_worker()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from harness.trace import mark
 from huey import SqliteHuey
@@ -32,7 +31,7 @@ class Huey(Queue):
     async def ask(self, index: int) -> object:
         return self.noop(index).get(blocking=True, timeout=20, backoff=1.0, max_delay=0.002)
 
-    def work(self, **_: Any) -> None:
+    def work(self) -> None:
         # One thread: a few are slower here, since they wait for the same write lock.
         consumer = self.huey.create_consumer(
             workers=1, periodic=False, initial_delay=POLL_SECONDS, max_delay=POLL_SECONDS

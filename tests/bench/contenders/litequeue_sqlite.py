@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import Any
 
 from harness.trace import mark
 from litequeue import LiteQueue
@@ -39,7 +38,7 @@ class Litequeue(Queue):
         # As rows, not call by call: that would take minutes.
         self.queue.conn.execute(_FILL, (tasks,))
 
-    def work(self, **_: Any) -> None:
+    def work(self) -> None:
         while True:
             message = self.queue.pop()
             if message is None:

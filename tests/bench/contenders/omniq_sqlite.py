@@ -71,7 +71,7 @@ class CommitCounter:
         sqlite3.connect = self._connect_and_count  # type: ignore[assignment]
 
     def _connect_and_count(self, *args: Any, **kwargs: Any) -> sqlite3.Connection:
-        connection = self._connect(*args, **kwargs)
+        connection: sqlite3.Connection = self._connect(*args, **kwargs)
         connection.set_trace_callback(self._count)
         return connection
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
 
 import persistqueue
 from harness.trace import mark
@@ -28,7 +27,7 @@ class PersistQueue(Queue):
     async def send(self, index: int) -> object:
         return self.queue.put({"i": index})
 
-    def work(self, **_: Any) -> None:
+    def work(self) -> None:
         while True:
             try:
                 item = self.queue.get(block=False)

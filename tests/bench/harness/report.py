@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from .figures import Comparison, Figure, compare, numbers
 from .figures import median as middle
@@ -15,11 +15,10 @@ NOTHING = "-"
 class Reported(Protocol):
     """What a report needs of a scenario."""
 
-    name: str
-    title: str
-    figures: Sequence[Figure]
-    comparisons: Sequence[Comparison]
-    contenders: Sequence[str]
+    title: ClassVar[str]
+    figures: ClassVar[tuple[Figure, ...]]
+    comparisons: ClassVar[tuple[Comparison, ...]]
+    contenders: ClassVar[tuple[str, ...]]
 
 
 def render(found: Sequence[tuple[Reported, Results]]) -> str:

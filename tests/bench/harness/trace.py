@@ -35,6 +35,8 @@ class Trace:
     def __init__(self, path: Path) -> None:
         with path.open("r+b") as file:
             self._map = mmap.mmap(file.fileno(), 0)
+        self.tasks: int
+        self._slots: int
         self.tasks, self._slots = _HEADER.unpack_from(self._map)
         self._times = _times_offset(self.tasks, self._slots)
 

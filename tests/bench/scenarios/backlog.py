@@ -15,7 +15,7 @@ _WINDOW_SECONDS = 3.0
 _WARM_UP = 200
 _AT_A_TIME = 100
 """A worker's default."""
-_SMALL_REPEATS = 5
+_SMALL_REPEATS = 3
 
 
 class Backlog(Scenario):

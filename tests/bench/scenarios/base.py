@@ -7,7 +7,6 @@ from typing import ClassVar
 
 from harness.bench import Bench
 from harness.figures import Comparison, Figure, Measured, Source
-from harness.trace import Trace
 
 QUEUES = ("omniq", "huey", "huey-nosync", "litequeue", "persist-queue", "flexiq")
 PEERS = ("huey", "litequeue", "persist-queue", "flexiq")
@@ -48,8 +47,3 @@ class Scenario(ABC):
 def sources(names: tuple[str, ...], key: str) -> tuple[Source, ...]:
     """The same figure of several contenders."""
     return tuple((name, key) for name in names)
-
-
-def account(trace: Trace, wanted: int) -> dict[str, int]:
-    """What became of the tasks: those that never started, and starts beyond a task's first."""
-    return {"lost": wanted - trace.started, "duplicates": trace.duplicates}

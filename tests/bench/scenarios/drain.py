@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from typing import NamedTuple
 
 from harness.bench import Bench, Entry
 from harness.figures import Comparison, Figure, Measured
 from harness.processes import cpu_seconds
 from harness.trace import rate_of
 
-from .base import PEERS, QUEUES, UNSAFE, Scenario, account, sources
+from .base import PEERS, QUEUES, UNSAFE, Scenario, sources
 
 IN_MEMORY = "omniq-memory"
 _SETTLE_SECONDS = 0.3
@@ -51,28 +52,50 @@ class Drain(Scenario):
             return _drain_within(bench, entry)
         tasks = bench.size(entry.about["drained"])
         one, two = (drain(entry, tasks, processes) for processes in (1, 2))
-        figures = {"one": one["rate"], "two": two["rate"], "cpu": one["cpu"]}
-        if one["rate"]:
-            figures["gain"] = two["rate"] / one["rate"]
-        return figures | {key: _total(one[key], two[key]) for key in ("lost", "duplicates", "unsettled")}
+        return {
+            "one": one.rate,
+            "two": two.rate,
+            "gain": two.rate / one.rate if one.rate else None,
+            "cpu": one.cpu,
+            "lost": one.lost + two.lost,
+            "duplicates": one.duplicates + two.duplicates,
+            "unsettled": None if one.unsettled is None or two.unsettled is None else one.unsettled + two.unsettled,
+        }
 
 
-def drain(entry: Entry, tasks: int, processes: int = 1) -> dict[str, float | None]:
+class Drained(NamedTuple):
+    """What came of a drain.
+
+    Attributes:
+        rate: Tasks that started in a second.
+        cpu: Microseconds of processor time that the workers took for each task.
+        lost: Tasks that never started.
+        duplicates: Starts beyond a task's first.
+        unsettled: Tasks that the store does not hold as succeeded; ``None``: it can't say.
+    """
+
+    rate: float
+    cpu: float
+    lost: int
+    duplicates: int
+    unsettled: int | None
+
+
+def drain(entry: Entry, tasks: int, processes: int = 1) -> Drained:
     """Fill a new store, then let workers empty it."""
     entry.new_store()
     trace = entry.trace(tasks, slots=processes)
     entry.step("send_many", tasks=tasks)
     with entry.workers(processes) as workers:
+        trace.wait(1)
+        used, at = cpu_seconds(workers), trace.started
         trace.wait(tasks)
-        used = cpu_seconds(workers)
+        used = cpu_seconds(workers) - used
+        cpu = used / max(1, trace.started - at) * 1e6
         time.sleep(_SETTLE_SECONDS)
     succeeded = entry.step("succeeded")
-    return {
-        "rate": rate_of(trace.starts()),
-        "cpu": used / max(1, trace.started) * 1e6,
-        "unsettled": None if succeeded is None else tasks - succeeded,
-        **account(trace, tasks),
-    }
+    unsettled = None if succeeded is None else tasks - succeeded
+    return Drained(rate_of(trace.starts()), cpu, tasks - trace.started, trace.duplicates, unsettled)
 
 
 def _drain_within(bench: Bench, entry: Entry) -> Measured:
@@ -86,8 +109,3 @@ def _drain_within(bench: Bench, entry: Entry) -> Measured:
         "lost": answer["drain"].count(None),
         "duplicates": trace.duplicates,
     }
-
-
-def _total(*numbers: float | None) -> float | None:
-    known = [number for number in numbers if number is not None]
-    return sum(known) if known else None

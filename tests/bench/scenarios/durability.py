@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import subprocess
+import sys
 import time
 
 from harness.bench import Bench, Entry
@@ -45,14 +48,14 @@ class Durability(Scenario):
         each = entry.step("send_each", tasks=bench.size(1000))["rate"]
         entry.new_store()
         bulk = entry.step("send_many", tasks=bench.size(20_000), warm_up=True)["rate"]
-        drained = drain(entry, bench.size(20_000))
-        return {"each": each, "bulk": bulk, "drain": drained["rate"], **_count_flushes(entry, bench.size(_COUNTED))}
+        drained = drain(entry, bench.size(20_000)).rate
+        return {"each": each, "bulk": bulk, "drain": drained, **_count_flushes(entry, bench.size(_COUNTED))}
 
 
 def _count_flushes(entry: Entry, tasks: int) -> dict[str, float | str]:
-    strace = shutil.which("strace")
+    strace = _strace()
     if strace is None:
-        return {"flushes": "not measured: strace is not installed"}
+        return {"flushes": "not measured: strace is not installed, or may not be used here"}
     entry.new_store()
     trace = entry.trace(tasks)
     entry.step("send_many", tasks=tasks)
@@ -63,6 +66,14 @@ def _count_flushes(entry: Entry, tasks: int) -> dict[str, float | str]:
         time.sleep(_SETTLE_SECONDS)
     flushes, transactions = _calls(counts.read_text()), int(commits.read_text())
     return {"commits": transactions, "flushes": flushes, "flushes_per_commit": flushes / max(1, transactions)}
+
+
+def _strace() -> str | None:
+    strace = shutil.which("strace")
+    if strace is None:
+        return None
+    works = subprocess.run([strace, "-o", os.devnull, sys.executable, "-c", ""], capture_output=True, check=False)
+    return strace if works.returncode == 0 else None
 
 
 def _calls(summary: str) -> int:

@@ -8,7 +8,7 @@ from harness.bench import Bench
 from harness.figures import Comparison, Figure, Measured
 from harness.processes import resident_mb
 
-from .base import Scenario, account
+from .base import Scenario
 
 _STEP = 20_000
 _WARM_UP_STEPS = 3
@@ -52,5 +52,6 @@ class Memory(Scenario):
             "after": counted[-1],
             "growth": counted[-1] - counted[0],
             "most": max(counted) - min(counted),
-            **account(trace, tasks),
+            "lost": tasks - trace.started,
+            "duplicates": trace.duplicates,
         }

@@ -1,0 +1,84 @@
+"""The benchmarks run, at a few thousandths of their size and for OmniQ alone. Nothing depends on how fast it is."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+HERE = Path(__file__).parent
+SCENARIOS = ("drain", "enqueue", "latency", "kernel", "backlog", "durability", "memory", "import", "dashboard")
+EXACT = ("lost", "duplicates", "unsettled")
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Any:
+    """Runs the command and gives what it printed."""
+
+    def run(*arguments: str, status: int = 0) -> str:
+        command = [sys.executable, str(HERE / "run.py"), "--out", str(tmp_path / "out"), *arguments]
+        done = subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=dict(os.environ), check=False
+        )
+        assert done.returncode == status, done.stdout
+        return done.stdout
+
+    return run
+
+
+def results(directory: Path, scenario: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((directory / "out" / f"{scenario}.json").read_text())
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_a_scenario_gives_its_figures_and_no_task_is_lost_or_runs_twice(
+    run: Any, tmp_path: Path, scenario: str
+) -> None:
+    run("--only", scenario, "--scale", "0.003", "--rounds", "1", "--against", "none")
+
+    found = results(tmp_path, scenario)
+    assert found["failed"] == {}
+    (measured,) = found["rounds"]
+    ours = {name for name in found["about"] if name.startswith("omniq")}
+    assert ours
+    assert measured.keys() == ours
+    for figures in measured.values():
+        assert figures
+        numbers = {key: value for key, value in figures.items() if isinstance(value, int | float)}
+        assert {key: numbers[key] for key in EXACT if key in numbers} == {key: 0 for key in EXACT if key in numbers}
+        assert all(value >= 0 for key, value in numbers.items() if key != "growth")
+    table = (tmp_path / "out" / "table.md").read_text()
+    assert all(f"| {name} |" in table for name in ours)
+    assert [each for each in (tmp_path / "out").iterdir() if each.is_dir()] == [], "the scratch directory is gone"
+
+
+def test_a_peer_that_is_not_installed_is_named(run: Any, tmp_path: Path) -> None:
+    bare = tmp_path / "bare"
+    bare.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S "$@"\n')
+    bare.chmod(0o755)
+
+    said = run("--only", "enqueue", "--scale", "0", "--rounds", "1", "--against", "huey", "--peer-python", str(bare))
+
+    assert "| huey | not installed: huey |" in said
+    assert "| litequeue | left out of this run |" in said
+
+
+def test_a_scenario_that_is_run_again_leaves_the_others_in_the_table(run: Any) -> None:
+    run("--only", "import", "--scale", "0", "--rounds", "1", "--against", "none")
+    said = run("--only", "enqueue", "--scale", "0", "--rounds", "2", "--against", "none")
+
+    assert "## Import" in said
+    assert "## Enqueue" in said
+    assert "Rounds: 2;" in said
+
+
+def test_an_unknown_scenario_or_peer_is_refused(run: Any) -> None:
+    assert "there are drain," in run("--only", "dran", status=2)
+    assert "there are huey," in run("--against", "hueyy", status=2)
