@@ -142,7 +142,7 @@ class AsyncOmniQ(Displayed):
         self._closed = False
         self._pools: list[WorkerPool] = []
         # Not where a thread's loop in the background runs it: code on another loop could not await the current app.
-        self.becomes_current = True
+        self._becomes_current = True
 
     @classmethod
     def from_config(cls, source: Config | Mapping[str, Any] | str | Path | None = None, **fields: Any) -> Self:
@@ -228,7 +228,7 @@ class AsyncOmniQ(Displayed):
         parts = Parts(self.config, self.registry)
         await parts.open()
         self._parts = parts
-        if self.becomes_current and find_current() is None:
+        if self._becomes_current and find_current() is None:
             set_current(self)
         return parts
 

@@ -197,7 +197,7 @@ class AppTwin(Made["AsyncOmniQ"]):
     """What `OmniQ` has beside the methods of `AsyncOmniQ`."""
 
     def _adopt(self, inner: AsyncOmniQ) -> None:
-        inner.becomes_current = False
+        inner._becomes_current = False  # noqa: SLF001 -- the twin stands on its app's inside
         super()._adopt(inner)
 
     @staticmethod
