@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
+from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build"
 CELL_TIMEOUT = 300
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
 def main() -> int:
@@ -108,9 +110,19 @@ def finished(cell: NotebookNode) -> bool:
 def write(notebook: NotebookNode, name: str) -> tuple[Path, Path]:
     executed, page = BUILD / f"{name}.executed.ipynb", BUILD / f"{name}.html"
     nbformat.write(notebook, executed)
-    body, _ = HTMLExporter().from_notebook_node(notebook, {"metadata": {"name": name}})
+    body, _ = HTMLExporter().from_notebook_node(without_widgets(notebook), {"metadata": {"name": name}})
     page.write_text(body, encoding="utf-8")
     return executed, page
+
+
+def without_widgets(notebook: NotebookNode) -> NotebookNode:
+    """The notebook with the pictures that its widgets left: a page has no kernel, and should need no network."""
+    copy = deepcopy(notebook)
+    copy.metadata.pop("widgets", None)
+    for cell in copy.cells:
+        for output in cell.get("outputs", ()):
+            output.get("data", {}).pop(WIDGET_VIEW, None)
+    return copy
 
 
 def fresh_folder(folder: Path) -> Path:

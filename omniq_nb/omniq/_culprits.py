@@ -92,8 +92,18 @@ def parts(value: object) -> Iterator[tuple[str, object]]:
         yield from ((".func", value.func), (".args", value.args), (".keywords", value.keywords))
     elif isinstance(value, type):
         yield from ((f".{name}", part) for name, part in vars(value).items() if not name.startswith("__"))
+    elif (names := pickled_parts(value)) is not None:
+        yield from ((f".{name}", getattr(value, name)) for name in names)
     else:
         yield from _members(value)
+
+
+def pickled_parts(value: object) -> tuple[str, ...] | None:
+    """The attributes, two or more, that alone make up the pickle of an object whose class says so.
+
+    A class says so in ``_omniq_parts``: without it an object has to be expected to have changed at any time.
+    """
+    return getattr(type(value), "_omniq_parts", None)
 
 
 @lru_cache(maxsize=1024)

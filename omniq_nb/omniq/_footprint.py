@@ -19,7 +19,7 @@ from operator import attrgetter, is_, itemgetter
 from pathlib import PurePath
 from typing import Any
 
-from ._culprits import function_globals
+from ._culprits import function_globals, pickled_parts
 from ._pickling import LRU_CACHE, importable, pickled_by_value
 
 # Looking at more values than this costs more than pickling again.
@@ -203,9 +203,12 @@ class Footprint:
             self._modules = len(sys.modules)
 
     def _object(self, value: Any) -> None:
-        if getattr(type(value), "_omniq_by_name", False) or isinstance(value, PurePath):
+        parts = pickled_parts(value)
+        if parts is not None:
+            self._watch(attrgetter(*parts), value, attrgetter(*parts)(value))
+        elif isinstance(value, PurePath):
             return
-        if isinstance(value, enum.Enum):
+        elif isinstance(value, enum.Enum):
             self._waiting.append(type(value))
         elif type(value).__module__ == "typing":
             self._waiting.extend((getattr(value, "__origin__", None), getattr(value, "__args__", None)))

@@ -101,6 +101,7 @@ class Notebook:
     def __init__(self, page: Page, lab: Lab, folder: Path, name: str) -> None:
         self.page = page
         self.folder = folder
+        self.file = folder / name
         place = folder.relative_to(lab.root)
         # A workspace of its own: JupyterLab opens again what was open in it.
         self._url = f"{lab.url}/lab/workspaces/{folder.name[:40]}/tree/{place}/{name}?token={TOKEN}"
@@ -128,11 +129,12 @@ class Notebook:
         self.page.locator(".lm-MenuBar-itemLabel:text-is('Run')").click()
         self.page.locator(".lm-Menu-itemLabel:text-is('Run All Cells')").click()
 
-    def restart(self) -> None:
-        self.page.locator(".lm-MenuBar-itemLabel:text-is('Kernel')").click()
-        self.page.locator(".lm-Menu-itemLabel:text-is('Restart Kernel…')").click()
-        self.page.locator(".jp-Dialog button:has-text('Restart')").click()
-        self.wait_until_idle()
+    def save(self) -> None:
+        before = self.file.stat().st_mtime_ns
+        self.page.keyboard.press("Escape")
+        self.page.keyboard.press("Control+s")
+        while self.file.stat().st_mtime_ns == before:
+            self.page.wait_for_timeout(50)
 
     def expect_done(self, number: int, *, timeout: float = PATIENCE) -> None:
         """Wait until a cell has run."""

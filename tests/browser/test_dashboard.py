@@ -138,14 +138,13 @@ def test_a_reload_of_the_page_finds_the_state_again(notebook: Notebook, shots: P
     notebook.run(4)
     bar = page.locator(".omniq .oq-progress")
     expect(bar).to_contain_text("300 of 300", timeout=PATIENCE)
-    page.keyboard.press("Control+s")
-    page.wait_for_timeout(1000)
-    occupy(notebook)
+    notebook.save()
     page.reload()
-    expect(page.locator(".jp-NotebookPanel .jp-Cell").first).to_be_visible(timeout=PATIENCE)
-    board = page.locator(".omniq").first
-    expect(board).to_be_visible(timeout=PATIENCE)
+    expect(bar).to_contain_text("300 of 300", timeout=PATIENCE)
+    expect(row(page, "slow")).to_contain_text("Running", timeout=PATIENCE)
     page.screenshot(path=shots / "reloaded.png")
+    row(page, "slow").get_by_role("button", name="Cancel").click()
+    expect(row(page, "slow")).to_contain_text("Cancelled", timeout=PATIENCE)
 
 
 def test_dark(notebook: Notebook, shots: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import cloudpickle
 import pytest
+from omniq.errors import SerializationError
 from omniq.shipping import FunctionShipper, ShippedFunction, load_shipped
 from omniq.signing import Signer
 
@@ -460,23 +461,43 @@ def test_the_cost_of_no_change() -> None:
     assert best < 20e-6
 
 
-class ByName:
-    """Stands for another task: it travels as its name."""
+class Task:
+    """Stands for a task that a function refers to: it travels without its app."""
 
-    _omniq_by_name = True
+    _omniq_parts = ("func", "options")
 
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
+    def __init__(self, func: Callable[..., Any]) -> None:
+        self.app, self.func, self.options = threading.Lock(), func, {"queue": "io"}
+        self.plan: object = None
 
-    def __reduce__(self) -> tuple[Callable[..., Any], tuple[str]]:
-        return str, ("stub",)
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return _arrived, (self.func, self.options)
+
+
+def _arrived(func: Callable[..., Any], options: dict[str, Any]) -> Any:
+    return func(), options
 
 
 def test_another_task_does_not_drag_its_app_along(monkeypatch: pytest.MonkeyPatch) -> None:
-    space = define("def f(): return other")
-    space["other"] = ByName()
+    space = define("n = 1\ndef g(): return n\ndef f(): return task")
+    task = space["task"] = Task(space["g"])
     shipper = FunctionShipper(space["f"], "f", SIGNER)
     first = shipper.ship()
-    assert load(first)() == "stub"
-    monkeypatch.setattr("omniq.shipping.pickle_bytes", None)
-    assert shipper.ship() is first
+    assert load(first)() == (1, {"queue": "io"})
+    with monkeypatch.context() as patch:
+        patch.setattr("omniq.shipping.pickle_bytes", None)
+        task.plan = object()
+        assert shipper.ship() is first
+    space["n"] = 2
+    assert load(shipper.ship())() == (2, {"queue": "io"})
+    task.options["queue"] = "cpu"
+    assert load(shipper.ship())() == (2, {"queue": "cpu"})
+    task.func = lambda: 3
+    assert load(shipper.ship())() == (3, {"queue": "cpu"})
+
+
+def test_what_cannot_travel_in_another_task_is_named() -> None:
+    space = define("import threading\nlock = threading.Lock()\ndef g(): return lock\ndef f(): return task")
+    space["task"] = Task(space["g"])
+    with pytest.raises(SerializationError, match=r"its global 'task'\.func, its global 'lock' is a _thread.lock"):
+        FunctionShipper(space["f"], "f", SIGNER).ship()

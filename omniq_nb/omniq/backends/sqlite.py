@@ -15,13 +15,11 @@ import sqlite3
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
-from urllib.parse import unquote, urlsplit
 
 import aiosqlite
 
 from ..clock import Clock, system_clock
 from ..errors import (
-    ConfigError,
     NotOpenError,
     OmniQError,
     StoreError,
@@ -40,7 +38,7 @@ from ..storage.watch import Watcher, Watchers
 from . import sqlite_events as log
 from . import sqlite_read as reading
 from .doorbell import Doorbell
-from .sqlite_schema import execute_patiently, prepare, translate
+from .sqlite_schema import execute_patiently, path_of, prepare, translate
 from .sqlite_write import Claim, Transaction, count_due
 
 logger = logging.getLogger("omniq")
@@ -385,15 +383,6 @@ def _checkpoint(connection: sqlite3.Connection) -> None:
     except sqlite3.Error as error:
         # Nothing is lost: what is in the log stays there until a later checkpoint succeeds.
         logger.warning("the log of the store could not be moved into its file, a later attempt will: %s", error)
-
-
-def path_of(url: str) -> Path:
-    """The file that a ``sqlite://`` URL names: three slashes for a relative path, four for an absolute one."""
-    path = unquote(urlsplit(url).path.removeprefix("/"))
-    if path == ":memory:":
-        # Each connection would have a database of its own.
-        raise ConfigError("a store in memory is `memory://`, not `sqlite:///:memory:`")
-    return Path(path or ".omniq/omniq.db").expanduser()
 
 
 class AsyncSQLiteQueue(BaseTaskQueue):

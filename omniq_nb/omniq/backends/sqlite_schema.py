@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from ..errors import (
+    ConfigError,
     StoreBusyError,
     StoreCorruptError,
     StoreError,
@@ -64,10 +68,26 @@ _ERRORS: dict[str, type[StoreError]] = {
 def translate(error: sqlite3.Error, url: str) -> StoreError:
     """The error as OmniQ's user meets it. An error's name is its primary code, perhaps with a suffix."""
     name = getattr(error, "sqlite_errorname", None) or ""
+    if name.startswith("SQLITE_CANTOPEN") and _is_shut(path_of(url)):
+        name = "SQLITE_READONLY"  # SQLite says no more of a file that it may not create than of one that it can't find
     for code, kind in _ERRORS.items():
         if name == code or name.startswith(f"{code}_"):
             return kind(url, str(error))
     return StoreError(url, f"{name}: {error}" if name else str(error))
+
+
+def path_of(url: str) -> Path:
+    """The file that a ``sqlite://`` URL names: three slashes for a relative path, four for an absolute one."""
+    path = unquote(urlsplit(url).path.removeprefix("/"))
+    if path == ":memory:":
+        # Each connection would have a database of its own.
+        raise ConfigError("a store in memory is `memory://`, not `sqlite:///:memory:`")
+    return Path(path or ".omniq/omniq.db").expanduser()
+
+
+def _is_shut(path: Path) -> bool:
+    """Whether this user may not write the file, or may not create it."""
+    return path.parent.is_dir() and not path.is_dir() and not os.access(path if path.exists() else path.parent, os.W_OK)
 
 
 def prepare(connection: sqlite3.Connection, url: str, durability: str, checkpoint_pages: int = 4000) -> None:
