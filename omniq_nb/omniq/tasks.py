@@ -32,6 +32,9 @@ class TaskFunction(Generic[P, R]):
         app: Gives the app whose queue it goes to.
     """
 
+    _omniq_parts = ("func", "name", "own_options")
+    """What travels, and is watched for changes when another function refers to it (see `__reduce__`)."""
+
     def __init__(
         self, func: Callable[P, Any], name: str, options: TaskOptions, app: Callable[[], AsyncOmniQ]
     ) -> None:

@@ -69,13 +69,16 @@ class Lab:
                     raise
                 time.sleep(0.1)
 
-    def choose_theme(self, name: str) -> None:
-        folder = self.settings / "@jupyterlab" / "apputils-extension"
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "themes.jupyterlab-settings").write_text(json.dumps({"theme": name}))
-        (folder / "notification.jupyterlab-settings").write_text(
-            json.dumps({"fetchNews": "false", "checkForUpdates": False})
-        )
+    def configure(self) -> None:
+        """A quiet page, that draws cells also where nobody looks."""
+        for name, settings in {
+            "apputils-extension/themes": {"theme": "JupyterLab Light"},
+            "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+            "notebook-extension/tracker": {"windowingMode": "none"},
+        }.items():
+            file = self.settings / "@jupyterlab" / f"{name}.jupyterlab-settings"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(json.dumps(settings))
 
     def close(self) -> None:
         for kernel in self._get("kernels"):

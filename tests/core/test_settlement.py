@@ -38,7 +38,7 @@ def test_success_writes_task_result_and_one_event() -> None:
     assert settled.previous is claimed.record
     assert settled.task.state == "succeeded"
     assert settled.result is not None
-    assert settled.result.key == "id:3"
+    assert settled.result.key == "id.3"
     body = decode_result(settled.result.body)
     assert (body.status, body.value, body.error, body.worker) == ("succeeded", b"value", None, "w")
     assert (body.started_at, body.finished_at) == (NOW - 2 * SECOND, NOW)

@@ -7,10 +7,10 @@ from typing import Any
 
 import msgspec
 
-from ..errors import UnknownFunctionError
+from ..errors import SerializationError, UnknownFunctionError
 from ..models.record import Insert, Record
 from ..models.task import TaskSpec
-from ..registry import Registry, is_coroutine
+from ..registry import Registered, Registry, is_coroutine
 from ..shipping import ShippedFunction, load_shipped
 from ..signing import Signer
 from ..storage.driver import Driver
@@ -70,9 +70,15 @@ class FunctionSource:
         """The function of this very process, if it is the one that was shipped: it shares the kernel's objects."""
         for registry in self._registries:
             entry = registry.find(spec.func)
-            if entry is not None and entry.must_ship and entry.shipper(self._signer).ship().digest == spec.code:
+            if entry is not None and entry.must_ship and self._digest(entry) == spec.code:
                 return Resolved(entry.func, entry.is_coroutine)
         return None
+
+    def _digest(self, entry: Registered) -> str | None:
+        try:
+            return entry.shipper(self._signer).ship().digest
+        except SerializationError:
+            return None  # it refers to something else by now, so it is not what was shipped
 
     async def _load(self, name: str, digest: str) -> Resolved | None:
         (record,) = await self._driver.get([(FUNCTION, digest)])
