@@ -1,4 +1,6 @@
-"""What the tests share: stores of their own, a clean environment, patience, and child processes that never outlive them."""
+"""What the tests share: stores of their own, a clean environment, patience, and child processes that never outlive
+them.
+"""
 
 from __future__ import annotations
 

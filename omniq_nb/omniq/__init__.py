@@ -44,7 +44,7 @@ from .registry import DEFAULT
 from .tasks import TaskFunction, register
 
 if TYPE_CHECKING:
-    import polars
+    import polars as pl
     from IPython.core.interactiveshell import InteractiveShell
 
     from .backends.memory import (
@@ -215,6 +215,6 @@ async def enqueue(
     return await current().enqueue(func, args, kwargs, **options)
 
 
-async def events(**conditions: Any) -> polars.DataFrame:
+async def events(**conditions: Any) -> pl.DataFrame:
     """`AsyncOmniQ.events` of the current app."""
     return await current().events(**conditions)

@@ -43,7 +43,7 @@ from .storage.results import StoredOutcome
 from .tasks import TaskFunction, register
 
 if TYPE_CHECKING:
-    import polars
+    import polars as pl
 
     from .parts import Parts
     from .serialization import Serializer
@@ -90,7 +90,9 @@ class Stats(Displayed, msgspec.Struct, frozen=True):
 async def _serialize(
     serializer: Serializer, calls: Sequence[tuple[Sequence[Any], Mapping[str, Any]]], what: str
 ) -> list[bytes]:
-    """The calls' arguments, all before the first is written: one that can't be sent leaves no half of a batch behind."""
+    """The calls' arguments, all before the first is written: one that can't be sent leaves no half of a batch
+    behind.
+    """
     payloads: list[bytes] = []
     for args, kwargs in calls:
         payloads.append(serializer.dumps([list(args), kwargs], what))
@@ -338,9 +340,7 @@ class AsyncOmniQ(Displayed):
         for payload in payloads:
             spec = TaskSpec(name, payload, code, plan.retry, plan.timeout, plan.result_ttl, plan.metadata)
             task_id = plan.task_id or new_id()
-            tasks.append(
-                (lifecycle.enqueue(task_id, plan.queue, plan.priority, spec, now, due_at, expires_at), spec)
-            )
+            tasks.append((lifecycle.enqueue(task_id, plan.queue, plan.priority, spec, now, due_at, expires_at), spec))
         added = await parts.queue.put(tasks)
         if not all(added):
             raise DuplicateTaskError(tasks[added.index(False)][0].key)
@@ -388,9 +388,7 @@ class AsyncOmniQ(Displayed):
             queue=queue, status=wanted, limit=_limit(limit), cursor=cursor, newest_first=newest_first
         )
 
-    async def dead_letters(
-        self, *, queue: str | None = None, limit: int = 100, cursor: str | None = None
-    ) -> TaskPage:
+    async def dead_letters(self, *, queue: str | None = None, limit: int = 100, cursor: str | None = None) -> TaskPage:
         """A page of the tasks that failed for good. `retry_task` puts one back."""
         return await self.list_tasks(queue=queue, status=TaskStatus.FAILED, limit=limit, cursor=cursor)
 
@@ -577,7 +575,7 @@ class AsyncOmniQ(Displayed):
         since: datetime | None = None,
         until: datetime | None = None,
         limit: int | None = None,
-    ) -> polars.DataFrame:
+    ) -> pl.DataFrame:
         """What happened, as a polars frame with one row per event, sorted by ``ts``.
 
         Args:

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
 from typing import Any
 
 from ._version import __version__
@@ -50,7 +51,7 @@ def _run(main_coroutine: Coroutine[Any, Any, int]) -> int:
 
 
 async def _worker(options: argparse.Namespace) -> int:
-    sys.path.insert(0, os.getcwd())  # modules of the directory that the worker is started in, as `python -m` has it
+    sys.path.insert(0, str(Path.cwd()))  # modules of the directory that the worker is started in, as `python -m` has it
     import_modules(_names(options.imports))
     app = _app(options, lease=options.lease)
     stop = asyncio.Event()

@@ -7,7 +7,9 @@ from typing import Any
 
 
 class Displayed:
-    """Gives an object what IPython asks for: live where the front end has widgets, and HTML and text for a saved notebook."""
+    """Gives an object what IPython asks for: live where the front end has widgets, and HTML and text for a saved
+    notebook.
+    """
 
     __slots__ = ()
 

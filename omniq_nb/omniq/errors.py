@@ -82,7 +82,9 @@ class DuplicateTaskError(OmniQError):
     """A task with this id or unique key is already there."""
 
     def __init__(self, key: str) -> None:
-        super().__init__(f"a task with the id {key!r} is already in this store: ids name one task for ever, choose another")
+        super().__init__(
+            f"a task with the id {key!r} is already in this store: ids name one task for ever, choose another"
+        )
 
 
 class DeadlockError(OmniQError, RuntimeError):
@@ -96,7 +98,9 @@ class NotOpenError(OmniQError, RuntimeError):
     """The app or store was used before it was opened or after it was closed."""
 
     def __init__(self, what: str) -> None:
-        super().__init__(f"{what} is not open: use it inside `async with {what}() as app:` or call `await app.open()` first")
+        super().__init__(
+            f"{what} is not open: use it inside `async with {what}() as app:` or call `await app.open()` first"
+        )
 
 
 # --- what became of a task -------------------------------------------------------------------------------------------
@@ -108,7 +112,7 @@ class TaskError(OmniQError):
     task_id: str
 
 
-class TaskFailed(TaskError):  # noqa: N818 -- the name users type; DESIGN fixes it
+class TaskFailed(TaskError):
     """The task raised, and its retries are exhausted.
 
     Attributes:
@@ -136,19 +140,19 @@ class _TaskEnded(TaskError):
         self.task_id = task_id
 
 
-class TaskCancelled(_TaskEnded):  # noqa: N818 -- an outcome, named like TaskFailed
+class TaskCancelled(_TaskEnded):
     """The task was cancelled, so it has no result."""
 
     what = "was cancelled"
 
 
-class TaskExpired(_TaskEnded):  # noqa: N818 -- an outcome, named like TaskFailed
+class TaskExpired(_TaskEnded):
     """The task's time to live ended before a worker could start it."""
 
     what = "expired: its ttl ended before a worker could start it"
 
 
-class TaskSkipped(_TaskEnded):  # noqa: N818 -- an outcome, named like TaskFailed
+class TaskSkipped(_TaskEnded):
     """A dependency's outcome ruled the task out."""
 
     what = "was skipped: a task that it depends on did not succeed"
@@ -164,7 +168,7 @@ class ResultTimeoutError(OmniQError, TimeoutError):
         self.task_id = task_id
 
 
-class LeaseLost(OmniQError):  # noqa: N818 -- the field's term for the event
+class LeaseLost(OmniQError):
     """Another owner has the task now, or it was cancelled: whatever this worker computed is not accepted."""
 
     def __init__(self, task_id: str) -> None:
@@ -189,7 +193,7 @@ class WorkerLostError(OmniQError):
         )
 
 
-class Retry(Exception):  # noqa: N818 -- a signal that a task raises, not an error
+class Retry(Exception):
     """Raise it in a task to have the task tried again.
 
     Args:
@@ -278,7 +282,9 @@ class StoreIOError(StoreError):
     """The operating system could not read or write the store."""
 
     what = "can't be read or written"
-    advice = "look at its disk, which may be full, over a quota or failing, and go on; nothing that was accepted is lost"
+    advice = (
+        "look at its disk, which may be full, over a quota or failing, and go on; nothing that was accepted is lost"
+    )
 
 
 class StoreCorruptError(StoreError):

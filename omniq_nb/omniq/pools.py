@@ -23,9 +23,7 @@ class Workers:
         queues: In order of preference; ``None``: every queue.
     """
 
-    def __init__(
-        self, app: AsyncOmniQ, kind: WorkerType | str, concurrency: int, queues: Sequence[str] | None
-    ) -> None:
+    def __init__(self, app: AsyncOmniQ, kind: WorkerType | str, concurrency: int, queues: Sequence[str] | None) -> None:
         try:
             self._kind = WorkerType(kind)
         except ValueError as error:

@@ -35,9 +35,7 @@ class TaskFunction(Generic[P, R]):
     _omniq_parts = ("func", "name", "own_options")
     """What travels, and is watched for changes when another function refers to it (see `__reduce__`)."""
 
-    def __init__(
-        self, func: Callable[P, Any], name: str, options: TaskOptions, app: Callable[[], AsyncOmniQ]
-    ) -> None:
+    def __init__(self, func: Callable[P, Any], name: str, options: TaskOptions, app: Callable[[], AsyncOmniQ]) -> None:
         functools.update_wrapper(self, func)
         self.func = func
         self.name = name

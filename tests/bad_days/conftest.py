@@ -51,19 +51,26 @@ class Store:
             return True
 
     def assert_each_ended_once(self, task_ids: list[str]) -> None:
-        """Every task is there and succeeded, by exactly one accepted completion, with the result of its last attempt."""
-        tasks = {key: rest for key, *rest in self.rows("SELECT key, state, claims, version FROM records WHERE kind = 'task'")}
+        """Every task is there and succeeded, by exactly one accepted completion, with the result of its last
+        attempt.
+        """
+        tasks = {
+            key: rest for key, *rest in self.rows("SELECT key, state, claims, version FROM records WHERE kind = 'task'")
+        }
         assert set(tasks) == set(task_ids), "tasks were lost or made up"
         assert {state for state, _, _ in tasks.values()} == {"succeeded"}
         events = self.events()
         assert Counter(events["task.succeeded"]) == Counter(task_ids), "a completion was accepted twice, or none"
         released = Counter(events["task.released"])
-        # Every accepted write adds one to the version: the insertion, each claim, each handing back, and one completion.
+        # Every accepted write adds one to the version: the insertion, each claim, each handing back, and one
+        # completion.
         for key, (_, claims, version) in tasks.items():
             assert version == 1 + claims + released[key] + 1
         results = Counter(key for (key,) in self.rows("SELECT key FROM records WHERE kind = 'result'"))
         assert results == Counter(result_key(key, claims) for key, (_, claims, _) in tasks.items())
-        counted = dict(self.rows("SELECT state, sum(n) FROM counters WHERE kind = 'task' GROUP BY state HAVING sum(n) <> 0"))
+        counted = dict(
+            self.rows("SELECT state, sum(n) FROM counters WHERE kind = 'task' GROUP BY state HAVING sum(n) <> 0")
+        )
         assert counted == self.states(), "the counters have lost step"
         assert self.rows("PRAGMA integrity_check") == [("ok",)]
 

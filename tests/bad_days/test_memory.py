@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from omniq import AsyncOmniQ
 
-
 _SUPPORT = Path(__file__).parent / "support"
 
 

@@ -103,7 +103,9 @@ async def test_no_lock_reaches_four_processes_that_write_at_once(children: Any, 
         assert "locked" not in children.output_of(writer)
         assert "ERROR" not in children.output_of(writer)
     assert set(store.states()) <= {"succeeded", "cancelled", "pending"}
-    counted = dict(store.rows("SELECT state, sum(n) FROM counters WHERE kind = 'task' GROUP BY state HAVING sum(n) <> 0"))
+    counted = dict(
+        store.rows("SELECT state, sum(n) FROM counters WHERE kind = 'task' GROUP BY state HAVING sum(n) <> 0")
+    )
     assert counted == store.states()
     assert store.rows("PRAGMA integrity_check") == [("ok",)]
     events = store.events()

@@ -20,7 +20,6 @@ from omniq.backends.sqlite_schema import SCHEMA_VERSION
 from omniq.errors import (
     StoreCorruptError,
     StoreFullError,
-    StoreReadOnlyError,
     StoreTooNewError,
     StoreUnavailableError,
     ValueTooLargeError,
@@ -196,7 +195,9 @@ async def test_existing_store_that_may_only_be_read_is_refused(children: Any, di
     file.chmod(0o444)
     directory.chmod(0o555)
     said = _open_without_power(children, url)
-    assert re.fullmatch(r"StoreReadOnlyError \| the store .* is read-only \(.*\): make the file and its directory.*", said)
+    assert re.fullmatch(
+        r"StoreReadOnlyError \| the store .* is read-only \(.*\): make the file and its directory.*", said
+    )
     file.chmod(0o644)
     directory.chmod(0o755)
     assert _open_without_power(children, url) == "written"
@@ -213,7 +214,9 @@ async def test_store_that_turns_read_only_is_refused_and_its_tasks_stay(children
             if each.is_file():
                 each.chmod(0o444)
         said = _open_without_power(children, url)
-        assert re.fullmatch(r"StoreReadOnlyError \| the store .* is read-only \(.*\): make the file and its directory.*", said)
+        assert re.fullmatch(
+            r"StoreReadOnlyError \| the store .* is read-only \(.*\): make the file and its directory.*", said
+        )
         assert (await app.stats()).totals == {"pending": 1}
     assert file.exists()
 
@@ -227,7 +230,11 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     disk = tmp_path / "disk"
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)]
-    if sys.platform != "linux" or os.getuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
+    if (
+        sys.platform != "linux"
+        or os.getuid() != 0
+        or subprocess.run(mount, capture_output=True, check=False).returncode
+    ):
         pytest.skip("only root can mount a small file system; test_file_that_may_not_grow needs none")
     yield disk
     subprocess.run(["umount", "--lazy", str(disk)], check=True)

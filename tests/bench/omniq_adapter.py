@@ -1,6 +1,7 @@
 """OmniQ as one of the queues that a side-by-side benchmark runs; see README.md here for the harness's interface.
 
-The harness's `adapter` and `btrace` modules are on the path when it runs this file: `mark(i)` notes that task i started.
+The harness's `adapter` and `btrace` modules are on the path when it runs this file: `mark(i)` notes that task i
+started.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Error, Page, sync_playwright
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from lab_driver import Lab  # noqa: E402 -- found by the line above
+from lab_driver import Lab
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 ARGUMENTS = (

@@ -48,7 +48,14 @@ class Lab:
         }
         self._server = subprocess.Popen(
             [
-                *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--ServerApp.root_dir={self.root}"),
+                *(
+                    sys.executable,
+                    "-m",
+                    "jupyterlab",
+                    "--no-browser",
+                    "--allow-root",
+                    f"--ServerApp.root_dir={self.root}",
+                ),
                 *("--ServerApp.ip=127.0.0.1", f"--ServerApp.port={self.port}", "--ServerApp.port_retries=0"),
                 *(f"--IdentityProvider.token={TOKEN}", "--LabApp.news_url="),
             ],

@@ -70,7 +70,9 @@ def ask(notebook: Notebook, question: Callable[[AsyncOmniQ], Coroutine[Any, Any,
 
 def status_of(notebook: Notebook, func: str) -> str:
     async def find(app: AsyncOmniQ) -> str:
-        (task,) = [task for task in (await app.list_tasks(limit=1000)).tasks if task.func == func and task.queue == "default"]
+        (task,) = [
+            task for task in (await app.list_tasks(limit=1000)).tasks if task.func == func and task.queue == "default"
+        ]
         return task.status.value
 
     return ask(notebook, find)

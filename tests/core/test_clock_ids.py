@@ -39,7 +39,7 @@ def test_ambiguous_hour_means_two_moments() -> None:
 
 def test_naive_datetime_is_refused_with_what_to_write() -> None:
     with pytest.raises(NaiveDatetimeError, match=r"^run_at is a naive datetime.*datetime\.now\(\)\.astimezone\(\)"):
-        from_datetime(datetime(2026, 1, 1), "run_at")  # noqa: DTZ001 -- the point
+        from_datetime(datetime(2026, 1, 1), "run_at")
 
 
 def test_system_clock_is_utc_in_microseconds() -> None:
@@ -59,7 +59,20 @@ def test_duration_may_be_a_timedelta(duration: timedelta) -> None:
 
 @pytest.mark.parametrize(
     "duration",
-    [-1, -0.001, timedelta(-1), float("inf"), float("nan"), 1e300, 10**400, LONGEST_SECONDS * 1.01, "5", None, True, [1]],
+    [
+        -1,
+        -0.001,
+        timedelta(-1),
+        float("inf"),
+        float("nan"),
+        1e300,
+        10**400,
+        LONGEST_SECONDS * 1.01,
+        "5",
+        None,
+        True,
+        [1],
+    ],
 )
 def test_impossible_duration_is_refused_by_name(duration: object) -> None:
     with pytest.raises(OptionError, match="^ttl must be"):

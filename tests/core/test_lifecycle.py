@@ -60,7 +60,13 @@ def test_what_may_be_cancelled_and_replayed_is_what_the_machine_says() -> None:
 
 def test_new_task_is_pending_and_due_when_asked() -> None:
     record = _pending(expires_at=NOW + 99)
-    assert (record.state, record.due_at, record.expires_at, record.version, record.claims) == ("pending", NOW + 5, NOW + 99, 1, 0)
+    assert (record.state, record.due_at, record.expires_at, record.version, record.claims) == (
+        "pending",
+        NOW + 5,
+        NOW + 99,
+        1,
+        0,
+    )
     assert (record.key, record.partition, record.rank, record.owner) == ("id", "io", -7, None)
     assert decode_spec(record.body) == SPEC
 

@@ -30,14 +30,18 @@ def test_options_go_before_the_configuration() -> None:
     options = {
         "queue": "high", "priority": -3, "max_retries": 0, "retry_delay": timedelta(seconds=4), "retry_backoff": 1,
         "retry_jitter": 0, "retry_max_delay": 9, "timeout": 1.5, "ttl": timedelta(minutes=1), "result_ttl": 2,
-        "metadata": {"a": [1]}, "delay": 30, "task_id": "mine", "retry_on": OSError, "no_retry_on": (KeyError, ValueError),
+        "metadata": {"a": [1]}, "delay": 30, "task_id": "mine", "retry_on": OSError,
+        "no_retry_on": (KeyError, ValueError),
     }  # fmt: skip
     plan = make_plan(options, Config(max_retries=9, task_ttl=7))
     assert (plan.queue, plan.priority, plan.timeout, plan.ttl, plan.result_ttl) == ("high", -3, 1.5, 60 * SECOND, 2)
     assert (plan.metadata, plan.delay, plan.task_id) == ({"a": [1]}, 30 * SECOND, "mine")
     policy = plan.retry
     assert (policy.max_retries, policy.delay, policy.backoff, policy.jitter, policy.max_delay) == (0, 4, 1, 0, 9)
-    assert (policy.retry_on, policy.no_retry_on) == (("builtins.OSError",), ("builtins.KeyError", "builtins.ValueError"))
+    assert (policy.retry_on, policy.no_retry_on) == (
+        ("builtins.OSError",),
+        ("builtins.KeyError", "builtins.ValueError"),
+    )
 
 
 def test_none_takes_a_configured_limit_away() -> None:
@@ -121,7 +125,7 @@ def test_every_option_is_tried_with_a_bad_value() -> None:
 
 def test_naive_moment_is_refused_with_what_to_write() -> None:
     with pytest.raises(NaiveDatetimeError, match=r"^run_at is a naive datetime"):
-        make_plan({"run_at": datetime(2026, 1, 1)}, Config())  # noqa: DTZ001 -- the point
+        make_plan({"run_at": datetime(2026, 1, 1)}, Config())
 
 
 def test_delay_and_moment_together_are_refused() -> None:

@@ -43,7 +43,9 @@ def test_names_that_are_read_before_they_are_assigned(source: str, names: list[s
 
 
 def test_a_cell_that_ends_with_a_function_defines_it(shell: Any) -> None:
-    found = function_of(shell, "LIMIT = 3\ndef helper(x):\n    return x + LIMIT\n\ndef work(x):\n    return helper(x)\n", None)
+    found = function_of(
+        shell, "LIMIT = 3\ndef helper(x):\n    return x + LIMIT\n\ndef work(x):\n    return helper(x)\n", None
+    )
     assert not found.is_body
     assert found.func(1) == 4
     assert shell.user_ns["LIMIT"] == 3

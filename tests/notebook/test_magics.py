@@ -17,8 +17,8 @@ def state():
     return {
         "lines": sorted(shell.magics_manager.magics["line"]),
         "cells": sorted(shell.magics_manager.magics["cell"]),
-        "registry": sorted(set(shell.magics_manager.registry) - {"ExtensionMagics"}),  # which IPython loads for %load_ext
-        "transformers": len(shell.input_transformers_cleanup),
+        "registry": sorted(set(shell.magics_manager.registry) - {"ExtensionMagics"}),  # which IPython loads for
+        %load_ext "transformers": len(shell.input_transformers_cleanup),
         "completers": sorted(shell.strdispatchers["complete_command"].strs),
         "threads": sorted(t.name for t in threading.enumerate() if t.name.startswith("omniq")),
         "children": len(psutil.Process().children()),
@@ -149,7 +149,8 @@ def test_tab_completes_subcommands_and_flags(notebook: Any) -> None:
 def test_a_function_keeps_its_source_and_its_lines(notebook: Any) -> None:
     notebook.run("%omniq start 1\nimport inspect")
     said = notebook.run(
-        "%%omniq_task name=flawed --max-retries 0 --queue odd\n# a comment\nimport math\n\ndef divide(x):\n    return math.floor(1 / x)"
+        "%%omniq_task name=flawed --max-retries 0 --queue odd\n# a comment\nimport math\n\n"
+        "def divide(x):\n    return math.floor(1 / x)"
     ).text
     assert "'flawed' is a task now: await divide.enqueue(x)" in said
     assert notebook.value("inspect.getsource(divide.func)") == repr("def divide(x):\n    return math.floor(1 / x)\n")

@@ -220,9 +220,7 @@ async def test_a_task_in_detail(app: AsyncOmniQ, views: Views, until: Until) -> 
     assert "not today" in answers[2]["args"]
 
 
-async def test_progress_of_a_group_comes_to_rest_and_wakes_again(
-    app: AsyncOmniQ, views: Views, until: Until
-) -> None:
+async def test_progress_of_a_group_comes_to_rest_and_wakes_again(app: AsyncOmniQ, views: Views, until: Until) -> None:
     calls: list[int] = []
 
     @app.task(max_retries=0)

@@ -62,12 +62,12 @@ def raiser(request: pytest.FixtureRequest, app: AsyncOmniQ) -> Any:
 
         @app.task(max_retries=0)
         def fails() -> None:
-            raise chosen["error"]()
+            raise chosen["error"]
     else:
 
         @app.task(max_retries=0)
         async def fails() -> None:
-            raise chosen["error"]()
+            raise chosen["error"]
 
     return fails, chosen
 
@@ -208,7 +208,9 @@ async def test_value_that_cannot_be_serialized_fails_the_task_with_that_reason_a
     @app.task(max_retries=3)
     def gives(kind: str) -> Any:
         calls.append(kind)
-        return {"lock": threading.Lock, "value": UnserializableValue, "lone": lambda: {"deep": [threading.Lock()]}}[kind]()
+        return {"lock": threading.Lock, "value": UnserializableValue, "lone": lambda: {"deep": [threading.Lock()]}}[
+            kind
+        ]()
 
     for kind in ("lock", "value", "lone"):
         with pytest.raises(TaskFailed, match="the result of gives") as failure:
@@ -230,7 +232,9 @@ async def test_unknown_function_is_dead_at_once_with_what_is_known(app: AsyncOmn
     @app.task
     def known() -> None: ...
 
-    with pytest.raises(TaskFailed, match=r"no task function 'unknown' is registered here \(registered: .*known") as failure:
+    with pytest.raises(
+        TaskFailed, match=r"no task function 'unknown' is registered here \(registered: .*known"
+    ) as failure:
         await (await app.enqueue("unknown", max_retries=5))
     assert failure.value.error_type == "omniq.errors.UnknownFunctionError"
     assert len((await app.dead_letters()).tasks) == 1
@@ -280,7 +284,9 @@ async def test_shipped_code_that_is_gone_from_the_store_fails_the_task(app: Asyn
         await app.handle(task_id)
 
 
-async def test_record_that_cannot_be_read_fails_instead_of_stopping_the_worker(app: AsyncOmniQ, pool: WorkerPool) -> None:
+async def test_record_that_cannot_be_read_fails_instead_of_stopping_the_worker(
+    app: AsyncOmniQ, pool: WorkerPool
+) -> None:
     @app.task
     async def fine() -> int:
         return 1

@@ -275,7 +275,9 @@ async def test_drain_of_a_stopped_pool_is_refused(app: AsyncOmniQ) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_stop_lets_running_tasks_end_and_takes_no_more(app: AsyncOmniQ, until: Any, gate: Gate, kind: WorkerType) -> None:
+async def test_stop_lets_running_tasks_end_and_takes_no_more(
+    app: AsyncOmniQ, until: Any, gate: Gate, kind: WorkerType
+) -> None:
     held = app.task(name="hold")(hold_async)
     handles = [await held.enqueue() for _ in range(4)]
     pool = await app.workers(kind, concurrency=2).start()
@@ -376,7 +378,9 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     for name in ("write", "claim"):
         original = getattr(MemoryDriver, name)
 
-        async def call(self: MemoryDriver, *args: Any, _name: str = name, _original: Any = original, **kwargs: Any) -> Any:
+        async def call(
+            self: MemoryDriver, *args: Any, _name: str = name, _original: Any = original, **kwargs: Any
+        ) -> Any:
             if _name in hooks:
                 hooks[_name](args[0])
             return await _original(self, *args, **kwargs)
@@ -420,7 +424,9 @@ async def test_value_that_the_store_refuses_fails_its_task_and_holds_no_other_up
     app: AsyncOmniQ, broken: dict[str, Any], error: Exception
 ) -> None:
     def refuse(ops: Any) -> None:
-        if any(isinstance(op, Insert) and op.record.kind == RESULT and b"far too large" in op.record.body for op in ops):
+        if any(
+            isinstance(op, Insert) and op.record.kind == RESULT and b"far too large" in op.record.body for op in ops
+        ):
             raise error
 
     @app.task

@@ -151,7 +151,7 @@ class _Store:
             heappop(heap)
         return None
 
-    def take(self, kind: str, partitions: Sequence[str], ordered: bool, limit: int, now: int) -> Iterator[Record]:
+    def take(self, kind: str, partitions: Sequence[str], *, ordered: bool, limit: int, now: int) -> Iterator[Record]:
         """The next records in order; the caller claims each before he asks for another."""
         for _ in range(limit):
             best: tuple[int, int, int, str] | None = None
@@ -209,7 +209,7 @@ class MemoryDriver(Driver):
         parts = urlsplit(url)
         self._name = (parts.netloc + parts.path).strip("/")
         self._open_store: _Store | None = None
-        self._watchers = Watchers()
+        self.watchers = Watchers()
 
     async def open(self) -> None:
         self._open_store = store_of(self._name)
@@ -245,7 +245,7 @@ class MemoryDriver(Driver):
             store.promote(kind, now)
             names = store.ready.get(kind, {}) if partitions is None else dict.fromkeys(partitions)
             served = [name for name in names if name not in excluding]
-            for old in store.take(kind, served, partitions is not None, limit, now):
+            for old in store.take(kind, served, ordered=partitions is not None, limit=limit, now=now):
                 record = Record(
                     old.kind, old.key, old.partition, RUNNING, old.rank, now + lease, owner, old.claims + 1,
                     old.version + 1, old.created_at, now, old.expires_at, old.body,
@@ -263,7 +263,7 @@ class MemoryDriver(Driver):
             drivers = tuple(store.drivers)
         claimable = any(op.record.due_at is not None for op in ops if isinstance(op, _WRITES))
         for driver in drivers:
-            driver._watchers.notify(claimable=claimable)
+            driver.watchers.notify(claimable=claimable)
         return outcomes
 
     async def get(self, keys: Sequence[Key]) -> list[Record | None]:
@@ -329,7 +329,7 @@ class MemoryDriver(Driver):
         return trimmed
 
     def watch(self, *, claimable: bool = False) -> Watcher:
-        return self._watchers.add(claimable=claimable)
+        return self.watchers.add(claimable=claimable)
 
 
 def _copy(record: Record) -> Record:

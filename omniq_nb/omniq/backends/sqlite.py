@@ -21,7 +21,6 @@ import aiosqlite
 from ..clock import Clock, system_clock
 from ..errors import (
     NotOpenError,
-    OmniQError,
     StoreError,
     StoreFullError,
     StoreReadOnlyError,
@@ -128,11 +127,12 @@ class SQLiteDriver(Driver):
         try:
             await connection
             await _in_thread_of(connection, prepare, self.url, self.durability)
-        except sqlite3.Error as error:
+        except BaseException as error:
             await connection.close()
-            raise translate(error, self.url) from error
-        except OmniQError:
-            await connection.close()
+            # aiosqlite does not wait for its thread when it could not connect; the loop may be closed before it ends.
+            connection._thread.join()
+            if isinstance(error, sqlite3.Error):
+                raise translate(error, self.url) from error
             raise
         return connection
 
@@ -278,7 +278,7 @@ class SQLiteDriver(Driver):
         """One transaction for all requests; runs in the writer's thread. An outcome or an error for each."""
         try:
             return self._transact(connection, requests)
-        except Exception as error:  # noqa: BLE001 -- each caller gets it as his own exception
+        except Exception as error:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             if len(requests) > 1 and not isinstance(error, sqlite3.OperationalError):
@@ -297,9 +297,7 @@ class SQLiteDriver(Driver):
         batches = [request for request in requests if not isinstance(request, Claim)]
         written = iter(transaction.apply(batches) if batches else [])
         # Claims come last: what the others have just made claimable is there for them.
-        outcomes = [
-            transaction.claim(request) if isinstance(request, Claim) else next(written) for request in requests
-        ]
+        outcomes = [transaction.claim(request) if isinstance(request, Claim) else next(written) for request in requests]
         transaction.finish()
         connection.execute("COMMIT")
         return outcomes

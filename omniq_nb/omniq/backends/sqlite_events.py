@@ -1,10 +1,10 @@
 """The event log in SQLite: in segments, each of them the events of one transaction as one row.
 
 A row per event would cost a task as much as all else that is written for it. Segments know the span of time that they
-cover, so a query decodes only those that its span touches; the other conditions are evaluated as they are decoded. There
-is no index on the spans: a million of them are looked through in a tenth of a second, and an index would have every small
-transaction write one page more. Events are numbered in the order in which they are appended: a position in the log is the
-number of events before it.
+cover, so a query decodes only those that its span touches; the other conditions are evaluated as they are decoded.
+There is no index on the spans: a million of them are looked through in a tenth of a second, and an index would have
+every small transaction write one page more. Events are numbered in the order in which they are appended: a position in
+the log is the number of events before it.
 """
 
 from __future__ import annotations

@@ -26,10 +26,10 @@ SCHEMA_VERSION = 1
 BUSY_SECONDS = 60.0
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.0002, 0.005
 
-# `ready` divides the claimable records: 1 is due now (found by rank), 0 becomes due later (found by time). A claim moves
-# records from the second index to the first as their time comes, so its cost does not grow with the backlog, nor with
-# the number of delayed tasks or running leases. `state` and `partition` ride along in the indexes so that a list by
-# state reads the index alone.
+# `ready` divides the claimable records: 1 is due now (found by rank), 0 becomes due later (found by time). A claim
+# moves records from the second index to the first as their time comes, so its cost does not grow with the backlog, nor
+# with the number of delayed tasks or running leases. `state` and `partition` ride along in the indexes so that a list
+# by state reads the index alone.
 SCHEMA = f"""
 CREATE TABLE records (
     kind TEXT NOT NULL, key TEXT NOT NULL, partition TEXT NOT NULL, state TEXT NOT NULL, rank INTEGER NOT NULL,

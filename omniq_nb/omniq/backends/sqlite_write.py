@@ -57,8 +57,8 @@ _NEXT_READY = (
     "ORDER BY rank, created_at, key LIMIT ?"
 )
 _COUNT_READY = (
-    "SELECT count(*) FROM (SELECT 1 FROM records INDEXED BY records_ready WHERE kind = ? AND partition = ? AND ready = 1 "
-    "LIMIT ?)"
+    "SELECT count(*) FROM (SELECT 1 FROM records INDEXED BY records_ready WHERE kind = ? AND partition = ? "
+    "AND ready = 1 LIMIT ?)"
 )
 _COUNT_LATE = (
     "SELECT count(*) FROM (SELECT 1 FROM records INDEXED BY records_later WHERE kind = ? AND ready = 0 "
@@ -194,7 +194,8 @@ def served(
 
 
 def count_due(connection: sqlite3.Connection, claim: Claim, now: int, at_most: int) -> int:
-    """How many records, up to ``at_most``, a claim may find: asked before taking the lock, which an idle worker should not.
+    """How many records, up to ``at_most``, a claim may find: asked before taking the lock, which an idle worker should
+    not.
 
     It may say too many (of records that became due, not all may be of the claim's partitions), never too few.
     """
@@ -271,7 +272,18 @@ class _Rows:
             self._settles.append((*changed, old.kind, old.key, old.version, old.created_at))
         else:
             self._replaces.append(
-                (*changed, r.rank, r.claims, r.partition, r.expires_at, r.body, old.kind, old.key, old.version, old.created_at)
+                (
+                    *changed,
+                    r.rank,
+                    r.claims,
+                    r.partition,
+                    r.expires_at,
+                    r.body,
+                    old.kind,
+                    old.key,
+                    old.version,
+                    old.created_at,
+                )
             )
 
     def _extend(self, op: Extend) -> None:

@@ -39,7 +39,9 @@ CANCELLABLE = frozenset({TaskStatus.BLOCKED, TaskStatus.PENDING, TaskStatus.RUNN
 """What `cancel` accepts."""
 
 
-def enqueue(task_id: str, queue: str, priority: int, spec: TaskSpec, now: int, due_at: int, expires_at: int | None) -> Record:
+def enqueue(
+    task_id: str, queue: str, priority: int, spec: TaskSpec, now: int, due_at: int, expires_at: int | None
+) -> Record:
     """A new task: pending, due at ``due_at``."""
     return Record(
         TASK, task_id, queue, TaskStatus.PENDING.value, -priority, due_at, None, 0, 1, now, now, expires_at,

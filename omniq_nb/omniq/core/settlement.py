@@ -85,9 +85,7 @@ def settle(claimed: Claimed, outcome: Outcome, *, worker: str, started_at: int, 
             return _raised(claimed, outcome, worker=worker, started_at=started_at, now=now, chance=chance)
 
 
-def _raised(
-    claimed: Claimed, raised: Raised, *, worker: str, started_at: int, now: int, chance: float
-) -> Settlement:
+def _raised(claimed: Claimed, raised: Raised, *, worker: str, started_at: int, now: int, chance: float) -> Settlement:
     record, spec = claimed.record, claimed.spec
     if not _tries_again(spec, raised):
         return fail(claimed, raised.error, worker=worker, started_at=started_at, now=now)
@@ -131,9 +129,7 @@ def _tries_again(spec: TaskSpec, raised: Raised) -> bool:
 
 def _result(task: Record, body: ResultBody, now: int) -> Record:
     key = result_key(task.key, task.claims)
-    return Record(
-        RESULT, key, task.partition, "", 0, None, None, 0, 1, now, now, task.expires_at, encode_result(body)
-    )
+    return Record(RESULT, key, task.partition, "", 0, None, None, 0, 1, now, now, task.expires_at, encode_result(body))
 
 
 def _event(claimed: Claimed, kind: str, worker: str, started_at: int, now: int, data: str | None = None) -> TaskEvent:

@@ -46,8 +46,8 @@ class Record(msgspec.Struct, gc=False):
     body: bytes
 
 
-# Each operation has `after`: the index of an earlier operation of the same batch. If that one did not apply, this one is
-# left out and counts as not applied. ``None``: unconditional.
+# Each operation has `after`: the index of an earlier operation of the same batch. If that one did not apply, this one
+# is left out and counts as not applied. ``None``: unconditional.
 
 
 class Insert(msgspec.Struct, frozen=True, gc=False):

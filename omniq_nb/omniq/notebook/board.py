@@ -57,7 +57,7 @@ class Board:
         self.progress = progress
         self.pager = Pager()
         self.filled = threading.Event()
-        """Set when the view has been told something for the first time."""
+        """Set when a question for everything was answered, or can't be."""
         self.model: Json = {}
         self._seq = 0
         self._told_at = self._kept_at = self._listed_at = 0.0
@@ -99,7 +99,8 @@ class Board:
         self._kept_is_old = self._kept_is_old or bool(changed.keys() - _FLEETING)
         if self._kept_is_old and (now - self._kept_at >= _STATE_EVERY or self.is_resting or "app" in changed):
             self.keep()
-        self.filled.set()
+        if everything or found["app"]["error"] or found["app"]["closed_at"]:
+            self.filled.set()
 
     def keep(self) -> None:
         """Renew what a reload of the page finds."""

@@ -124,7 +124,6 @@ _VIEWS = {
 """How each view is drawn, and without which part of the model it can't be."""
 
 
-
 def _head(model: Json) -> str:
     app = model["app"]
     if "totals" not in model:

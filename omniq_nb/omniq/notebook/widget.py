@@ -69,8 +69,11 @@ class BoardWidget(anywidget.AnyWidget):
             layout.close()
 
     def snapshot(self) -> Json:
-        """What it shows now; waits a moment for the first look at the store."""
-        self.board.filled.wait(_FILLED_WITHIN)
+        """What it shows now; waits a moment for a look at the store."""
+        if not self.publisher.is_closed:
+            self.board.filled.clear()
+            self.publisher.post(self.board, {"op": "hello"})
+            self.board.filled.wait(_FILLED_WITHIN)
         return self.board.model
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[Json, Json] | None:
@@ -110,4 +113,4 @@ def _answer_while_busy(comm: Any) -> None:
     them: where it is missing or has changed, commands wait for the cell, as they do in kernels without subshells.
     """
     if callable(getattr(comm, "_reply_subshell_for", None)):
-        comm._reply_subshell_for = lambda _, default: default  # noqa: SLF001 -- see above
+        comm._reply_subshell_for = lambda _, default: default

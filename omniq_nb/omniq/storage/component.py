@@ -25,7 +25,9 @@ class Component:
 
     def _make_driver(self, store: str, options: dict[str, Any]) -> Driver:
         if self.driver_class is None:
-            raise ConfigError(f"{type(self).__name__} needs a driver, not {store!r}: use a backend's class, or AsyncOmniQ")
+            raise ConfigError(
+                f"{type(self).__name__} needs a driver, not {store!r}: use a backend's class, or AsyncOmniQ"
+            )
         url = store if "://" in store else f"{self.driver_class.scheme}:///{store}"
         return self.driver_class(url, **options)
 

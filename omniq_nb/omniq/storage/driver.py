@@ -13,8 +13,8 @@ Rules:
     anybody else has written the record, the holder of the old version can't. Kind, key and ``created_at`` never change;
     a claim sets ``updated_at``, an `Extend` leaves it, and otherwise it is the caller's.
 3.  No record is given to two claimers for one version. A claim takes only records that are due; it makes each
-    ``running``, sets its owner, adds one to ``claims`` and to the version, and moves ``due_at`` to the end of the lease.
-    If that end passes without an `Extend`, the record is claimable again, by itself.
+    ``running``, sets its owner, adds one to ``claims`` and to the version, and moves ``due_at`` to the end of the
+    lease. If that end passes without an `Extend`, the record is claimable again, by itself.
 4.  A claim's order is (rank, position of the partition in the caller's list, age); age is ``(created_at, key)``.
 5.  What a call returned is durable as far as the store promises (`Capabilities.durable`), and visible to every later
     call of every process.

@@ -10,7 +10,7 @@ from ..models.record import Append, EventFilter
 from .component import Component
 
 if TYPE_CHECKING:
-    import polars
+    import polars as pl
 
 
 class BaseEventStorage(Component):
@@ -20,12 +20,12 @@ class BaseEventStorage(Component):
         """Add events."""
         await self.driver.write([Append(tuple(events))])
 
-    async def frame(self, match: EventFilter | None = None) -> polars.DataFrame:
+    async def frame(self, match: EventFilter | None = None) -> pl.DataFrame:
         """The matching events, one row each, sorted by ``ts``; the store evaluates the filter."""
-        import polars as pl  # noqa: PLC0415 -- 175 MB that only who asks for a frame should load
+        import polars as pl
 
         columns = await self.driver.query(match or EventFilter())
-        schema: dict[str, polars.datatypes.DataTypeClass | polars.DataType] = {
+        schema: dict[str, pl.datatypes.DataTypeClass | pl.DataType] = {
             "ts": pl.Datetime("us", "UTC"),
             "event_type": pl.String,
             "task_id": pl.String,

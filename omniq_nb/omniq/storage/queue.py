@@ -43,8 +43,9 @@ class TaskPage(msgspec.Struct, frozen=True):
 class BaseTaskQueue(Component):
     """The queue. Tasks, their results and their events are written here, in the order that survives a crash.
 
-    Where the three share a driver whose batches are atomic, one settlement is one transaction. Elsewhere the result goes
-    first (nobody believes it until the task names its attempt), then the task, whose version is the fence, then events.
+    Where the three share a driver whose batches are atomic, one settlement is one transaction. Elsewhere the result
+    goes first (nobody believes it until the task names its attempt), then the task, whose version is the fence, then
+    events.
 
     Args:
         store: The tasks' driver, URL or path.
@@ -316,7 +317,8 @@ class BaseTaskQueue(Component):
             now = self.driver.clock()
             changed = change(record, spec, now)
             event = TaskEvent(
-                now, event_type, task_id, spec.func, record.partition, record.owner, record.claims, None, spec.schedule_id
+                now, event_type, task_id, spec.func, record.partition, record.owner, record.claims, None,
+                spec.schedule_id
             )  # fmt: skip
             if await self._write_with_event(Replace(changed, record), event):
                 return task_of(changed)
@@ -388,7 +390,12 @@ class BaseTaskQueue(Component):
         self,
         *,
         queue: str | None = None,
-        statuses: Collection[TaskStatus] = (TaskStatus.SUCCEEDED, TaskStatus.CANCELLED, TaskStatus.EXPIRED, TaskStatus.SKIPPED),
+        statuses: Collection[TaskStatus] = (
+            TaskStatus.SUCCEEDED,
+            TaskStatus.CANCELLED,
+            TaskStatus.EXPIRED,
+            TaskStatus.SKIPPED,
+        ),
         before: int | None = None,
     ) -> int:
         """Delete tasks and their results; says how many tasks.

@@ -26,7 +26,7 @@ from .twin import AppTwin, DisplayedTwin, inner
 from .worker_pool import SyncWorkerPool
 
 if TYPE_CHECKING:
-    import polars
+    import polars as pl
 
     from ..storage.queue import TaskPage
 
@@ -315,7 +315,7 @@ class OmniQ(AppTwin, DisplayedTwin):
         since: datetime | None = None,
         until: datetime | None = None,
         limit: int | None = None,
-    ) -> polars.DataFrame:
+    ) -> pl.DataFrame:
         """What happened, as a polars frame with one row per event, sorted by ``ts``.
 
         Args:

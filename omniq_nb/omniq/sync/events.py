@@ -13,7 +13,7 @@ from ..storage.events import BaseEventStorage
 from .component import SyncComponent
 
 if TYPE_CHECKING:
-    import polars
+    import polars as pl
 
 
 class SyncEventStorage(SyncComponent):
@@ -26,7 +26,7 @@ class SyncEventStorage(SyncComponent):
         """Add events."""
         self._run(self._async.append(events))
 
-    def frame(self, match: EventFilter | None = None) -> polars.DataFrame:
+    def frame(self, match: EventFilter | None = None) -> pl.DataFrame:
         """The matching events, one row each, sorted by ``ts``; the store evaluates the filter."""
         return self._run(self._async.frame(match))
 

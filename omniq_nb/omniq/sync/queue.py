@@ -19,7 +19,8 @@ from .component import SyncComponent
 
 class SyncTaskQueue(SyncComponent):
     """The queue. Tasks, their results and their events are written here, in the order that survives a crash.
-     Where the three share a driver whose batches are atomic, one settlement is one transaction. Elsewhere the result
+
+    Where the three share a driver whose batches are atomic, one settlement is one transaction. Elsewhere the result
     goes first (nobody believes it until the task names its attempt), then the task, whose version is the fence, then
     events.
 

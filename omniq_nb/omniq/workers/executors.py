@@ -48,10 +48,11 @@ class _Threads:
         context = contextvars.copy_context()
 
         def call_in_context() -> tuple[Any, BaseException | None]:
-            # An exception comes back as a value: a future that carries StopIteration or GeneratorExit never wakes its waiter.
+            # An exception comes back as a value: a future that carries StopIteration or GeneratorExit never wakes its
+            # waiter.
             try:
                 return context.run(func, *args, **kwargs), None
-            except BaseException as error:  # noqa: BLE001 -- raised again on the loop
+            except BaseException as error:
                 return None, error
 
         running = asyncio.get_running_loop().run_in_executor(self._pool, call_in_context)

@@ -101,13 +101,13 @@ class Heartbeat:
         while not self._stop.is_set():
             try:
                 await self._beat_until_stopped()
-            except Exception as error:  # noqa: BLE001 -- a worker without heartbeats would lose every lease
+            except Exception as error:
                 # The leases go on until they end; perhaps the store is back before.
                 _log("worker %s can't send heartbeats and tries again: %s", self._worker, error)
                 await self._pause(min(1.0, self._interval))
 
     async def _pause(self, seconds: float) -> None:
-        assert self._stop is not None  # noqa: S101 -- set before the first pause
+        assert self._stop is not None
         try:
             async with asyncio.timeout(seconds):
                 await self._stop.wait()
@@ -136,7 +136,7 @@ class Heartbeat:
                 await driver.close()
 
     async def _beat(self, queue: BaseTaskQueue, registry: WorkerRegistry) -> None:
-        assert self._stop is not None  # noqa: S101 -- set before
+        assert self._stop is not None
         while not self._stop.is_set():
             running = self._running()
             if running:
@@ -147,16 +147,16 @@ class Heartbeat:
 
     async def _maintain(self, maintenance: Maintenance) -> None:
         # Beside the heartbeats, not between them: a sweep after a long absence may take longer than a lease.
-        assert self._stop is not None  # noqa: S101 -- set before
+        assert self._stop is not None
         while not self._stop.is_set():
             try:
                 await maintenance.run_if_due(self._worker)
-            except Exception as error:  # noqa: BLE001 -- heartbeats must go on
+            except Exception as error:
                 _log("worker %s can't do the maintenance and tries again: %s", self._worker, error)
             await self._pause(self._interval)
 
     async def _watch(self, driver: Driver) -> None:
-        assert self._stop is not None  # noqa: S101 -- set before
+        assert self._stop is not None
         with driver.watch() as changes:
             while not self._stop.is_set():
                 changes.clear()

@@ -153,8 +153,8 @@ class WorkerPool:
         counts: dict[tuple[str, str], int] | None = None
         while True:
             await self._until_idle()
-            # A task may have sent others off after the look that found nothing, and ended, here or at another worker. So
-            # two looks must find nothing, and nothing have changed between them.
+            # A task may have sent others off after the look that found nothing, and ended, here or at another worker.
+            # So two looks must find nothing, and nothing have changed between them.
             before, counts = counts, await self._counts()
             if any(state in left for _, state in counts):
                 await asyncio.sleep(_DRAIN_POLL_SECONDS)
@@ -190,7 +190,9 @@ class WorkerPool:
         await self.start()
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
         await self.stop()
 
     # --- claiming ---
@@ -210,7 +212,7 @@ class WorkerPool:
                     pause = await self._claim(room, lease)
                 except NotOpenError:
                     raise
-                except Exception as error:  # noqa: BLE001 -- a worker that takes no more tasks must not look alive
+                except Exception as error:
                     unknown = not isinstance(error, StoreError)
                     logger.error("worker %s can't take tasks and tries again: %s", self.id, error, exc_info=unknown)
                     pause = _RETRY_STORE_SECONDS
@@ -238,8 +240,8 @@ class WorkerPool:
     def _is_late(self, claimed: Claimed) -> bool:
         """Whether the lease may end before the first heartbeat, where a task has blocked the loop since the claim.
 
-        No heartbeat could know of the claim, so another worker may have the task by now, and running it here too would be
-        once too often. (Both clocks are asked: the store's own may differ from this machine's.)
+        No heartbeat could know of the claim, so another worker may have the task by now, and running it here too would
+        be once too often. (Both clocks are asked: the store's own may differ from this machine's.)
         """
         age = (self._queue.driver.clock() - claimed.record.updated_at) / SECOND
         return age > self._settings.lease - self._settings.heartbeat
@@ -264,8 +266,8 @@ class WorkerPool:
         started_at = self._queue.driver.clock()
         self._queue.note(
             TaskEvent(
-                started_at, "task.started", record.key, claimed.spec.func, record.partition, self.id, record.claims, None,
-                claimed.spec.schedule_id,
+                started_at, "task.started", record.key, claimed.spec.func, record.partition, self.id, record.claims,
+                None, claimed.spec.schedule_id,
             )
         )  # fmt: skip
         try:
@@ -313,7 +315,8 @@ class WorkerPool:
                 return await self._queue.settle_all(batch)
             except Exception as error:
                 if isinstance(error, StoreError) and not isinstance(error, ValueTooLargeError):
-                    # An outcome is worth keeping: it is written when the store is back, unless the lease is lost by then.
+                    # An outcome is worth keeping: it is written when the store is back, unless the lease is lost by
+                    # then.
                     logger.error("worker %s can't write %d outcomes and tries again: %s", self.id, len(batch), error)
                     await asyncio.sleep(_RETRY_STORE_SECONDS)
                 elif len(batch) > 1:
@@ -327,9 +330,9 @@ class WorkerPool:
     # --- leases ---
 
     def _running_now(self) -> list[Claimed]:
-        # Called from the heartbeat's thread: copying a dict is atomic. What has ended needs its lease until its outcome is
-        # written, which a task that blocks the loop, or a store that is away, may hold up. Tasks move from the first dict
-        # to the second, so in this order none is missed.
+        # Called from the heartbeat's thread: copying a dict is atomic. What has ended needs its lease until its outcome
+        # is written, which a task that blocks the loop, or a store that is away, may hold up. Tasks move from the first
+        # dict to the second, so in this order none is missed.
         held = {token: claimed for token, (claimed, _) in self._running.copy().items()}
         return list((held | self._unsettled.copy()).values())
 

@@ -1,4 +1,6 @@
-"""What the workers of these tests do. Each task notes that it began in a file that any number of processes append to."""
+"""What the workers of these tests do. Each task notes that it began in a file that any number of processes append
+to.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,7 @@ async def wait_for(path: str, n: int, signal: str) -> int:
 @omniq.task
 def wait_in_thread(path: str, n: int, signal: str) -> int:
     _note(path, n)
-    while not os.path.exists(signal):  # noqa: PTH110 -- as cheap as can be
+    while not os.path.exists(signal):
         time.sleep(0.02)
     return os.getpid()
 
@@ -48,7 +50,7 @@ def wait_in_thread(path: str, n: int, signal: str) -> int:
 @omniq.task
 async def block_loop(path: str, n: int, seconds: float) -> int:
     _note(path, n)
-    time.sleep(seconds)  # noqa: ASYNC251 -- the point
+    time.sleep(seconds)
     return os.getpid()
 
 

@@ -115,7 +115,7 @@ class _Starts:
 
     async def ask(self, index: int) -> None:
         await self._queue.send(index)
-        while self._trace.start_of(index) is None:  # noqa: ASYNC110 -- another process sets it
+        while self._trace.start_of(index) is None:
             await asyncio.sleep(_LOOK_SECONDS)
 
 
