@@ -18,8 +18,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from scripts.sync_generator.modules import generate
-from scripts.sync_generator.table import COMMAND, GeneratorError
+from scripts.sync_generator.modules import generate  # noqa: E402 -- run as a file, it has to say where its package lies
+from scripts.sync_generator.table import COMMAND, GeneratorError  # noqa: E402 -- see above
 
 
 def drift(modules: dict[Path, str]) -> Iterator[str]:

@@ -110,7 +110,7 @@ async def _until_stopped(pool: WorkerPool, stop: asyncio.Event, *, drain: bool, 
 
 async def _parent_gone(parent: int) -> None:
     # A killed parent tells nobody; its children are given another parent.
-    while os.getppid() == parent:
+    while os.getppid() == parent:  # noqa: ASYNC110 -- nothing could set an event
         await asyncio.sleep(_PARENT_POLL_SECONDS)
 
 

@@ -32,5 +32,5 @@ def find_current() -> AsyncOmniQ | None:
 
 def set_current(app: AsyncOmniQ | None) -> None:
     """Make an app the current one."""
-    global _current
+    global _current  # noqa: PLW0603 -- one current app for the process is the point
     _current = app

@@ -25,7 +25,7 @@ def describe_error(error: BaseException) -> ErrorInfo:
 def _message(error: BaseException) -> str:
     try:
         return str(error)
-    except BaseException as broken:
+    except BaseException as broken:  # noqa: BLE001 -- a broken __str__ may raise anything, SystemExit too
         return f"<its __str__ raised {type(broken).__name__}>"
 
 
@@ -34,7 +34,7 @@ def _formatted(error: BaseException) -> str:
         report = traceback.TracebackException.from_exception(error, compact=True)
         _strip_own_frames(report)
         return "".join(report.format())
-    except BaseException as broken:
+    except BaseException as broken:  # noqa: BLE001 -- a broken __str__ may raise anything, SystemExit too
         return f"<no traceback: formatting it raised {type(broken).__name__}>\n"
 
 

@@ -24,7 +24,7 @@ _COUNTER_BITS = 26
 
 def new_id() -> str:
     """A new UUIDv7, greater than every id that this process made before."""
-    global _last
+    global _last  # noqa: PLW0603 -- one counter for the process is the point
     now = (time.time_ns() // 1_000_000) << _COUNTER_BITS
     with _lock:
         # A clock that stands still, or was set back, must not bring ids back: count on from the last one.

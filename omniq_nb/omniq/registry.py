@@ -127,7 +127,7 @@ def default_name(func: AnyFunction) -> str:
 def is_coroutine(func: AnyFunction) -> bool:
     """Whether calling ``func`` gives a coroutine; partials and callable objects are seen through."""
     base = _base(func)
-    return inspect.iscoroutinefunction(base) or inspect.iscoroutinefunction(getattr(base, "__call__", None))
+    return inspect.iscoroutinefunction(base) or inspect.iscoroutinefunction(getattr(base, "__call__", None))  # noqa: B004
 
 
 def import_modules(names: Sequence[str]) -> None:

@@ -150,7 +150,7 @@ def is_plain(value: Any, deepest: int = _DEEPEST) -> bool:
         return kind is datetime and value.tzinfo is UTC and not value.fold
     if not deepest:
         return False
-    for item in items:
+    for item in items:  # noqa: SIM110 -- all() is twice as slow
         if type(item) not in _LEAVES and not is_plain(item, deepest - 1):
             return False
     return True

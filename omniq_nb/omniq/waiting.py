@@ -73,7 +73,7 @@ class OutcomeWaiter:
         try:
             with self._driver.watch() as self._changes:
                 await self._watch_changes(self._changes)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 -- whoever waits gets it: else he would wait for ever
             for future in self._take_all():
                 future.set_exception(error)
         finally:

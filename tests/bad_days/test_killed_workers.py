@@ -86,13 +86,13 @@ async def test_pipes_of_killed_workers_are_cleared_away(
     bells = store.path.with_name(store.path.name + "-wake")
     worker = start_worker()
     await (await app.enqueue("step", args=(str(notes.path), 0, 0))).result(timeout=60)
-    own = {name for name in os.listdir(bells) if name.startswith(str(worker.pid))}
+    own = {name for name in os.listdir(bells) if name.startswith(str(worker.pid))}  # noqa: PTH208 -- names are all it takes
     assert own
     worker.kill()
     worker.wait()
 
     async def cleared() -> bool:
         await app.enqueue("step", args=(str(notes.path), 1, 0))
-        return not own & set(os.listdir(bells))
+        return not own & set(os.listdir(bells))  # noqa: PTH208 -- names are all it takes
 
     await until(cleared)

@@ -53,7 +53,7 @@ def _measure(bench: Bench, scenario: Scenario, rounds: int, out: Path) -> Result
             began = time.monotonic()
             try:
                 measured = scenario.measure(bench, contender)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 -- the report shows it, and the others go on
                 results.failed.setdefault(contender, []).append(str(error))
                 _say(scenario, number, contender, f"failed: {error}", began)
             else:

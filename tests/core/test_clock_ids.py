@@ -39,7 +39,7 @@ def test_ambiguous_hour_means_two_moments() -> None:
 
 def test_naive_datetime_is_refused_with_what_to_write() -> None:
     with pytest.raises(NaiveDatetimeError, match=r"^run_at is a naive datetime.*datetime\.now\(\)\.astimezone\(\)"):
-        from_datetime(datetime(2026, 1, 1), "run_at")
+        from_datetime(datetime(2026, 1, 1), "run_at")  # noqa: DTZ001 -- the point
 
 
 def test_system_clock_is_utc_in_microseconds() -> None:

@@ -125,7 +125,7 @@ def test_every_option_is_tried_with_a_bad_value() -> None:
 
 def test_naive_moment_is_refused_with_what_to_write() -> None:
     with pytest.raises(NaiveDatetimeError, match=r"^run_at is a naive datetime"):
-        make_plan({"run_at": datetime(2026, 1, 1)}, Config())
+        make_plan({"run_at": datetime(2026, 1, 1)}, Config())  # noqa: DTZ001 -- the point
 
 
 def test_delay_and_moment_together_are_refused() -> None:

@@ -23,7 +23,7 @@ LIVE = "application/vnd.jupyter.widget-view+json"
 class MockComm(BaseComm):
     """A comm that keeps what is sent."""
 
-    opened: dict[str, MockComm] = {}
+    opened: dict[str, MockComm] = {}  # noqa: RUF012 -- as the library that it stands for has it
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.sent: list[dict[str, Any]] = []

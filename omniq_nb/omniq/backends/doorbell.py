@@ -136,10 +136,10 @@ class Doorbell:
 
     def _find_others(self) -> None:
         try:
-            mtime = os.stat(self._directory).st_mtime_ns
+            mtime = os.stat(self._directory).st_mtime_ns  # noqa: PTH116 -- asked after every commit, a third of the price
             if mtime == self._seen_mtime:
                 return
-            names = set(os.listdir(self._directory))
+            names = set(os.listdir(self._directory))  # noqa: PTH208 -- names are all it takes
         except OSError:
             return
         # A directory's time stamp is coarse: one that is still fresh may hide a second change in the same tick.

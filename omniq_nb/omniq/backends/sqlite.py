@@ -123,14 +123,14 @@ class SQLiteDriver(Driver):
         # The one thread that aiosqlite starts must not keep a process alive whose user forgot to close the app: SQLite
         # loses nothing then. aiosqlite has no public way to say so.
         connection = aiosqlite.connect(self.path, isolation_level=None, cached_statements=512)
-        connection._thread.daemon = True
+        connection._thread.daemon = True  # noqa: SLF001 -- see above
         try:
             await connection
             await _in_thread_of(connection, prepare, self.url, self.durability)
         except BaseException as error:
             await connection.close()
             # aiosqlite does not wait for its thread when it could not connect; the loop may be closed before it ends.
-            connection._thread.join()
+            connection._thread.join()  # noqa: SLF001 -- see above
             if isinstance(error, sqlite3.Error):
                 raise translate(error, self.url) from error
             raise
@@ -278,7 +278,7 @@ class SQLiteDriver(Driver):
         """One transaction for all requests; runs in the writer's thread. An outcome or an error for each."""
         try:
             return self._transact(connection, requests)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 -- each caller gets it as his own exception
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             if len(requests) > 1 and not isinstance(error, sqlite3.OperationalError):
@@ -366,7 +366,7 @@ class SQLiteDriver(Driver):
 
 async def _in_thread_of(connection: aiosqlite.Connection, function: Callable[..., _T], *args: Any) -> _T:
     # aiosqlite's public calls run one statement per hop between threads; a transaction has to be one hop in all.
-    result: _T = await connection._execute(function, connection._conn, *args)  # type: ignore[no-untyped-call]
+    result: _T = await connection._execute(function, connection._conn, *args)  # type: ignore[no-untyped-call]  # noqa: SLF001 -- see above
     return result
 
 

@@ -47,7 +47,7 @@ def _on_thread(run: Callable[[], Coroutine[Any, Any, T]]) -> T:
     def main() -> None:
         try:
             future.set_result(asyncio.run(run()))
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 -- it is raised where the result is waited for
             future.set_exception(error)
 
     threading.Thread(target=main, name="omniq-briefly", daemon=True).start()

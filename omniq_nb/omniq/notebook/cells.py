@@ -73,7 +73,7 @@ def _defined(shell: InteractiveShell, source: str, name: str) -> Callable[..., A
             "put that in a cell of its own, or in the function"
         )
     filename = shell.compile.cache(text, shell.execution_count, raw_code=text)
-    exec(_compile(shell, tree, filename), shell.user_global_ns, shell.user_ns)
+    exec(_compile(shell, tree, filename), shell.user_global_ns, shell.user_ns)  # noqa: S102 -- the user's cell
     found = shell.user_ns[name]
     func = found.func if isinstance(found, TaskFunction) else found
     if not callable(func):
@@ -101,7 +101,7 @@ def _body(shell: InteractiveShell, source: str, name: str) -> CellFunction:
         code = _compile(shell, tree, filename)
     except SyntaxError as error:
         raise OptionError(f"the cell can't run as a task: {error.msg} (line {error.lineno})") from error
-    exec(code, shell.user_ns, namespace)
+    exec(code, shell.user_ns, namespace)  # noqa: S102 -- this only defines the function
     return CellFunction(namespace[name], {each: shell.user_ns[each] for each in assigned}, is_body=True)
 
 
@@ -120,7 +120,7 @@ def _wrap(tree: ast.Module, name: str, parameters: list[str], *, awaits: bool) -
     kind = ast.AsyncFunctionDef if awaits else ast.FunctionDef
     function = kind(name=name, args=arguments, body=body, decorator_list=[], lineno=1, col_offset=0)
     if "type_params" in function._fields:
-        setattr(function, "type_params", [])
+        setattr(function, "type_params", [])  # noqa: B010 -- a field from Python 3.12 on
     tree.body = [function]
     ast.fix_missing_locations(tree)
 

@@ -148,7 +148,7 @@ _loaded: Extension | None = None
 
 def load(shell: InteractiveShell) -> None:
     """Set OmniQ up in a shell."""
-    global _loaded
+    global _loaded  # noqa: PLW0603 -- a process has one shell
     if _loaded is None:
         extension = Extension(shell)
         extension.load()

@@ -68,7 +68,7 @@ class _Reads(ast.NodeVisitor):
         self._inside([*_parameters(node.args)], node.body)
         self._store(node.name)
 
-    visit_AsyncFunctionDef = visit_FunctionDef
+    visit_AsyncFunctionDef = visit_FunctionDef  # noqa: N815
 
     def visit_Lambda(self, node: ast.Lambda) -> None:
         self._inside([*_parameters(node.args)], [node.body])
@@ -90,7 +90,7 @@ class _Reads(ast.NodeVisitor):
         self._branch([node.target, *node.body])
         self._branch(node.orelse)
 
-    visit_AsyncFor = visit_For
+    visit_AsyncFor = visit_For  # noqa: N815
 
     def visit_While(self, node: ast.While) -> None:
         self.visit(node.test)
@@ -130,7 +130,7 @@ class _Reads(ast.NodeVisitor):
         self.visit_all([node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt])
         self._known, self.assigned = known, assigned
 
-    visit_ListComp = visit_SetComp = visit_GeneratorExp = visit_DictComp = _comprehension
+    visit_ListComp = visit_SetComp = visit_GeneratorExp = visit_DictComp = _comprehension  # noqa: N815
 
 
 def _parameters(arguments: ast.arguments) -> Iterable[str]:

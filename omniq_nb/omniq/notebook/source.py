@@ -182,13 +182,13 @@ class Source:
             arguments: Any = self.parts.serializer.loads(payload, "the arguments")
             args, kwargs = arguments
             return _shortened(", ".join([*map(repr, args), *(f"{name}={value!r}" for name, value in kwargs.items())]))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 -- a value's own class decides how it is read and shown
             return f"<can't be shown here: {error}>"
 
     def _value(self, data: bytes) -> str:
         try:
             return _shortened(repr(self.parts.serializer.loads(data, "the result")))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 -- a value's own class decides how it is read and shown
             return f"<can't be shown here: {error}>"
 
     async def _events_of(self, record: Record) -> list[Json]:

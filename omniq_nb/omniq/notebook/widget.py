@@ -113,4 +113,4 @@ def _answer_while_busy(comm: Any) -> None:
     them: where it is missing or has changed, commands wait for the cell, as they do in kernels without subshells.
     """
     if callable(getattr(comm, "_reply_subshell_for", None)):
-        comm._reply_subshell_for = lambda _, default: default
+        comm._reply_subshell_for = lambda _, default: default  # noqa: SLF001 -- see above

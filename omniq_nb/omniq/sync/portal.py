@@ -92,7 +92,7 @@ _hooked = False
 
 def portal() -> Portal:
     """The process's portal; its thread is started when it is first asked for."""
-    global _portal
+    global _portal  # noqa: PLW0603 -- one loop in the background for the process is the point
     with _lock:
         if _portal is None:
             _hook()
@@ -229,7 +229,7 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
 
 
 def _hook() -> None:
-    global _hooked
+    global _hooked  # noqa: PLW0603 -- once for the process
     if not _hooked:
         _hooked = True
         # Plain atexit callbacks come too late to stop workers in order: by then concurrent.futures takes no more calls,

@@ -63,7 +63,7 @@ class AppHome(Home):
     def loop(self) -> AbstractEventLoop:
         at_portal = super().loop()
         app = self._find_app()
-        parts = None if app is None else app._parts
+        parts = None if app is None else app._parts  # noqa: SLF001 -- the twin stands on its app's inside
         return at_portal if parts is None else parts.loop
 
     def _forked(self) -> None:
@@ -71,8 +71,8 @@ class AppHome(Home):
         if not self._is_own or app is None:
             super()._forked()
         else:
-            _left_to_the_parent.append((app._parts, app._opening, app._pools))
-            app._parts, app._opening, app._pools = None, None, []
+            _left_to_the_parent.append((app._parts, app._opening, app._pools))  # noqa: SLF001 -- see above
+            app._parts, app._opening, app._pools = None, None, []  # noqa: SLF001 -- see above
             close_at_exit(app)
 
 
@@ -141,7 +141,7 @@ class Twin(Generic[A]):
 
 def inner(twin: Twin[A]) -> A:
     """The asynchronous object of a twin."""
-    return twin._async
+    return twin._async  # noqa: SLF001 -- this is the one way to it
 
 
 def given(cls: type[T], inner: Any, home: Home) -> T:
@@ -183,13 +183,13 @@ class Made(Twin[C]):
         close_at_exit(inner)
 
     @staticmethod
-    def _home_of(inner: C) -> Home:
+    def _home_of(inner: C) -> Home:  # noqa: ARG004 -- an app has a home of another kind
         return Home()
 
     @classmethod
     def _of(cls, inner: C) -> Self:
         twin = cls.__new__(cls)
-        twin._adopt(inner)
+        twin._adopt(inner)  # noqa: SLF001 -- one's own class
         return twin
 
 
@@ -197,7 +197,7 @@ class AppTwin(Made["AsyncOmniQ"]):
     """What `OmniQ` has beside the methods of `AsyncOmniQ`."""
 
     def _adopt(self, inner: AsyncOmniQ) -> None:
-        inner._becomes_current = False
+        inner._becomes_current = False  # noqa: SLF001 -- the twin stands on its app's inside
         super()._adopt(inner)
 
     @staticmethod

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import explained
+from . import explained  # noqa: F401 -- before the topics
 from .batches import BatchTests
 from .claims import ClaimTests
 from .delay import DelayTests

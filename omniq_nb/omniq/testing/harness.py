@@ -57,7 +57,7 @@ class DriverHarness(abc.ABC):
         """URL of a store that can't be opened, with the password ``hunter2`` if it takes one; ``None``: no such."""
         return None
 
-    async def discard(self, url: str) -> None:
+    async def discard(self, url: str) -> None:  # noqa: B027 -- most stores go with their directory
         """Remove the store after a test, where it would otherwise stay."""
 
     # --- how the suite runs its tests ---

@@ -41,7 +41,7 @@ class Attempts:
         except StoreError as error:
             # The function could not be fetched now: no fault of the task's, so its rules on classes don't matter.
             return Raised(describe_error(error), class_names(error), requested=True)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 -- what unpickles runs others' code; and it will raise that again
             return Raised(describe_error(error), class_names(error), final=True)
         try:
             value = await self._call(function, args, kwargs, spec.timeout)
@@ -51,11 +51,11 @@ class Attempts:
             if _pool_cancelled():
                 raise
             return Raised(describe_error(error), class_names(error))
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 -- a task may raise anything, SystemExit too: the worker lives on
             return Raised(describe_error(error), class_names(error))
         try:
             return Succeeded(self._serializer.dumps(value, f"the result of {spec.func}"))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 -- what unpickles runs others' code; and it will raise that again
             return Raised(describe_error(error), class_names(error), final=True)
 
     def _arguments(self, payload: bytes, func: str) -> tuple[list[Any], dict[str, Any]]:

@@ -52,7 +52,7 @@ class _Threads:
             # waiter.
             try:
                 return context.run(func, *args, **kwargs), None
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001 -- raised again on the loop
                 return None, error
 
         running = asyncio.get_running_loop().run_in_executor(self._pool, call_in_context)

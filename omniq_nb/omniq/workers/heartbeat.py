@@ -101,7 +101,7 @@ class Heartbeat:
         while not self._stop.is_set():
             try:
                 await self._beat_until_stopped()
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 -- a worker without heartbeats would lose every lease
                 # The leases go on until they end; perhaps the store is back before.
                 _log("worker %s can't send heartbeats and tries again: %s", self._worker, error)
                 await self._pause(min(1.0, self._interval))
@@ -151,7 +151,7 @@ class Heartbeat:
         while not self._stop.is_set():
             try:
                 await maintenance.run_if_due(self._worker)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 -- a worker without heartbeats would lose every lease
                 _log("worker %s can't do the maintenance and tries again: %s", self._worker, error)
             await self._pause(self._interval)
 

@@ -39,10 +39,10 @@ class Contender(ABC):
         """What is said about it in the report, and how much it can take."""
         return {"results": self.results, "delivery": self.delivery, "durability": self.durability}
 
-    async def open(self) -> None:
+    async def open(self) -> None:  # noqa: B027 -- most need nothing
         """Be ready to send tasks."""
 
-    async def close(self) -> None:
+    async def close(self) -> None:  # noqa: B027 -- as above
         """Let go of the store."""
 
 
