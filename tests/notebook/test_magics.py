@@ -75,6 +75,15 @@ def test_a_worker_starts_beside_the_kernel_and_stops(notebook: Any, wait_until_g
     assert "No workers were started here." in notebook.run("%omniq stop").text
 
 
+def test_a_worker_that_fell_is_told(notebook: Any, wait_until_gone: Callable[[int], bool]) -> None:
+    pid = worker_pid(notebook.run("%omniq start 1").text)
+    os.kill(pid, signal.SIGKILL)
+    assert wait_until_gone(pid)
+    said = notebook.run("%omniq workers").text
+    assert f"Worker process {pid} has ended by itself" in said
+    assert "has ended" not in notebook.run("%omniq workers").text
+
+
 def test_neither_store_nor_secret_is_on_the_command_line(notebook: Any) -> None:
     notebook.run("import os\nos.environ['OMNIQ_SECRET'] = 'a secret of sixteen or more'")
     notebook.run(f"%omniq use sqlite:///{notebook.folder}/hidden.db")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from typing import Protocol
 
@@ -56,7 +55,6 @@ class Board:
         self.sink = sink
         self.progress = progress
         self.pager = Pager()
-        self.filled = threading.Event()
         """Set when a question for everything was answered, or can't be."""
         self.model: Json = {}
         self._seq = 0
@@ -99,8 +97,6 @@ class Board:
         self._kept_is_old = self._kept_is_old or bool(changed.keys() - _FLEETING)
         if self._kept_is_old and (now - self._kept_at >= _STATE_EVERY or self.is_resting or "app" in changed):
             self.keep()
-        if everything or found["app"]["error"] or found["app"]["closed_at"]:
-            self.filled.set()
 
     def keep(self) -> None:
         """Renew what a reload of the page finds."""

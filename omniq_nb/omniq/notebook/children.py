@@ -102,7 +102,9 @@ class Child:
                     if (info.pid, info.host) == (self.pid, host) and info.started_at >= self._began:
                         return info
                 if not self.is_alive:
-                    raise OmniQError(f"the worker did not start: {self.last_words()}")
+                    said = self.last_words()
+                    self.log.unlink(missing_ok=True)
+                    raise OmniQError(f"the worker did not start: {said}")
                 if time.monotonic() > deadline:
                     raise OmniQError(
                         f"the worker has not reported after {_START_SECONDS:g} s, and was stopped: "
@@ -169,8 +171,13 @@ class Children:
 
     def living(self) -> list[Child]:
         """Those that are there."""
-        self._all = [child for child in self._all if child.is_alive]
-        return list(self._all)
+        return [child for child in self._all if child.is_alive]
+
+    def take_fallen(self) -> list[Child]:
+        """Those that ended without being told to, since this was last asked."""
+        fallen = [child for child in self._all if not child.is_alive]
+        self._all = self.living()
+        return fallen
 
     def stop(self, *, wait: bool = True) -> tuple[int, int]:
         """Stop them; says how many there were, and how many had to be killed."""
@@ -185,6 +192,7 @@ class Children:
         for child in self.living():
             if not child.detached:
                 child.ask_to_stop()
+                child.log.unlink(missing_ok=True)
 
 
 async def _is_shared(parts: Parts) -> bool:

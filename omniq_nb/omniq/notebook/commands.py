@@ -162,6 +162,8 @@ def _workers(session: Session, _: argparse.Namespace) -> None:
     logs = {child.pid: str(child.log) for child in session.children.living()}
     rows = [(*_worker_row(info), logs.get(info.pid, "")) for info in stats.workers]
     _show_table(("worker", "type", "busy", "queues", "output"), rows, "No workers: start some with `%omniq start`.")
+    for child in session.children.take_fallen():
+        print(f"Worker process {child.pid} has ended by itself: {child.last_words()} (its output is in {child.log})")
 
 
 def _worker_row(info: WorkerInfo) -> tuple[str, str, str, str]:

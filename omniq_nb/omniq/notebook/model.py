@@ -95,7 +95,7 @@ def task_row(record: Record, ran: tuple[int, int] | None = None) -> Json:
         "run_at": millis_or_none(record.due_at) if record.state in WAITING else None,
         "started_at": millis_or_none(started),
         "finished_at": millis(finished) if status.is_final else None,
-        "error": spec.error,
+        "error": None if status is TaskStatus.SUCCEEDED else spec.error,
     }
 
 

@@ -248,6 +248,7 @@ class Publisher:
             board, command = self._inbox.popleft()
             if command.get("op") != "hello":
                 board.reply(command, error=error)
+            _seen(command)
         for board in self.boards:
             if not board.sink.is_closed:
                 board.update({"app": self._about()})
@@ -259,6 +260,7 @@ class Publisher:
             board.update({"app": self._about()})
         for board, command in self._inbox:
             board.reply(command, error="the app was closed: nothing was done")
+            _seen(command)
         self._boards.clear()
         self._inbox.clear()
 
@@ -287,6 +289,15 @@ class Publisher:
             board.reply(command, error=f"{type(error).__name__}: {error}")
         else:
             board.reply(command, result)
+        finally:
+            _seen(command)
+
+
+def _seen(command: Json) -> None:
+    """Wake who waits in this process for a look at the store."""
+    seen = command.get("seen")
+    if isinstance(seen, threading.Event):
+        seen.set()
 
 
 async def _pause(until: asyncio.Event, seconds: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -71,9 +72,10 @@ class BoardWidget(anywidget.AnyWidget):
     def snapshot(self) -> Json:
         """What it shows now; waits a moment for a look at the store."""
         if not self.publisher.is_closed:
-            self.board.filled.clear()
-            self.publisher.post(self.board, {"op": "hello"})
-            self.board.filled.wait(_FILLED_WITHIN)
+            # An event of its own: the answer to an earlier question may be on its way, and tells how things stood then.
+            seen = threading.Event()
+            self.publisher.post(self.board, {"op": "hello", "seen": seen})
+            seen.wait(_FILLED_WITHIN)
         return self.board.model
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[Json, Json] | None:
