@@ -39,6 +39,7 @@ class Kernel:
         self.folder = folder
         environment = {name: value for name, value in os.environ.items() if not name.startswith("OMNIQ_")}
         environment["IPYTHONDIR"] = str(folder / ".ipython")
+        environment["TMPDIR"] = str(folder)
         self.manager = KernelManager()
         self.manager.start_kernel(cwd=str(folder), env=environment)
         self._connect()

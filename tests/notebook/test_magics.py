@@ -17,8 +17,9 @@ def state():
     return {
         "lines": sorted(shell.magics_manager.magics["line"]),
         "cells": sorted(shell.magics_manager.magics["cell"]),
-        "registry": sorted(set(shell.magics_manager.registry) - {"ExtensionMagics"}),  # which IPython loads for
-        %load_ext "transformers": len(shell.input_transformers_cleanup),
+        # IPython loads this one for %load_ext.
+        "registry": sorted(set(shell.magics_manager.registry) - {"ExtensionMagics"}),
+        "transformers": len(shell.input_transformers_cleanup),
         "completers": sorted(shell.strdispatchers["complete_command"].strs),
         "threads": sorted(t.name for t in threading.enumerate() if t.name.startswith("omniq")),
         "children": len(psutil.Process().children()),

@@ -53,8 +53,9 @@ class WorkerRegistry:
         """Register a worker, or say that it is still there."""
         now = self._driver.clock()
         body = msgspec.msgpack.encode(info)
-        record = Record(WORKER, info.id, "", ALIVE, 0, None, None, 0, 1, now, now, now + GONE_AFTER, body)
         previous = self._own.get(info.id)
+        created_at = now if previous is None else previous.created_at
+        record = Record(WORKER, info.id, "", ALIVE, 0, None, None, 0, 1, created_at, now, now + GONE_AFTER, body)
         if previous is None:
             event = TaskEvent(now, "worker.started", worker=info.id)
             applied = (await self._driver.write([Insert(record), Append((event,), 0)]))[0]
