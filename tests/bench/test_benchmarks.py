@@ -37,6 +37,7 @@ def results(directory: Path, scenario: str) -> dict[str, Any]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_a_scenario_gives_its_figures_and_no_task_is_lost_or_runs_twice(
     run: Any, tmp_path: Path, scenario: str

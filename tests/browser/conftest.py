@@ -61,7 +61,11 @@ def page(browser: Browser) -> Iterator[Page]:
     context = browser.new_context(viewport={"width": 1280, "height": 1000})
     page = context.new_page()
     errors: list[Error] = []
-    page.on("pageerror", errors.append)
+
+    def note(error: Error) -> None:
+        errors.append(error)
+
+    page.on("pageerror", note)
     yield page
     context.close()
     assert not [error for error in errors if "omniq" in str(error)]

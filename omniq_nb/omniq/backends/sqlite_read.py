@@ -15,7 +15,7 @@ from .sqlite_write import COLUMNS
 
 _SCAN_STEP = 20_000
 """Records that one call looks at when no index leads to the matching ones."""
-_COMMON = 0.1
+_COMMON = 0.5
 """A state that this share of all records has is found sooner by walking the keys than by sorting the index."""
 
 

@@ -55,7 +55,6 @@ class Board:
         self.sink = sink
         self.progress = progress
         self.pager = Pager()
-        """Set when a question for everything was answered, or can't be."""
         self.model: Json = {}
         self._seq = 0
         self._told_at = self._kept_at = self._listed_at = 0.0

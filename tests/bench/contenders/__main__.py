@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import importlib
 import json
 import logging
 import os
+import signal
 import sys
 from collections.abc import Coroutine
 from importlib import metadata
@@ -21,6 +23,7 @@ from .base import Contender
 
 def main(name: str, role: str, store: str, arguments: str) -> None:
     """Carry out a role."""
+    _end_with_parent()
     logging.disable(logging.WARNING)
     if role == "about":
         answer.give(_about(name, Path(store)))
@@ -30,6 +33,13 @@ def main(name: str, role: str, store: str, arguments: str) -> None:
         contender.work(**json.loads(arguments))  # type: ignore[attr-defined]
     else:
         answer.give(_run(roles.ROLES[role](contender, **json.loads(arguments))))
+
+
+def _end_with_parent() -> None:
+    """However the runner ends, no worker is left behind; on other systems it has to come to its own clean end."""
+    if sys.platform == "linux":
+        set_parent_death_signal = 1
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
 
 
 def _load(name: str, store: Path) -> Contender:

@@ -92,9 +92,11 @@ def compare(comparison: Comparison, rounds: Sequence[Round]) -> Outcome | None:
     for measured in rounds:
         mine = numbers([measured], comparison.subject)
         others = [(found[0], name) for name, key in comparison.others if (found := numbers([measured], (name, key)))]
-        if mine and others and pick(others)[0]:
-            ratios.append(mine[0] / pick(others)[0])
-            winners.append(pick(others)[1])
+        if mine and others:
+            best, name = pick(others)
+            winners.append(name)
+            if best:
+                ratios.append(mine[0] / best)
     if not winners:
         return Outcome(median(values), None, [])
     winner = statistics.mode(winners)

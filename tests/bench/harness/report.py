@@ -63,7 +63,11 @@ def _outcome(comparison: Comparison, results: Results) -> list[str]:
     if outcome.best is None:
         return [value, NOTHING, NOTHING]
     name, best = outcome.best
-    return [value, f"{name}: {_number(best, comparison.digits)}", _spread(outcome.ratios, 2)]
+    return [
+        value,
+        f"{name}: {_number(best, comparison.digits)}",
+        _spread(outcome.ratios, 2) if outcome.ratios else NOTHING,
+    ]
 
 
 def _table(scenario: Reported, results: Results) -> str:
