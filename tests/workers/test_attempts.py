@@ -62,12 +62,14 @@ def raiser(request: pytest.FixtureRequest, app: AsyncOmniQ) -> Any:
 
         @app.task(max_retries=0)
         def fails() -> None:
-            raise chosen["error"]
+            error = chosen["error"]()
+            raise error
     else:
 
         @app.task(max_retries=0)
         async def fails() -> None:
-            raise chosen["error"]
+            error = chosen["error"]()
+            raise error
 
     return fails, chosen
 

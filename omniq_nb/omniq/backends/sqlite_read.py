@@ -13,8 +13,6 @@ from ..models.record import Filter, Page, Record
 from ..storage.driver import Key
 from .sqlite_write import COLUMNS
 
-_SCAN_STEP = 20_000
-"""Records that one call looks at when no index leads to the matching ones."""
 _COMMON = 0.5
 """A state that this share of all records has is found sooner by walking the keys than by sorting the index."""
 
@@ -102,22 +100,15 @@ def _scan_by_state(connection: sqlite3.Connection, match: Filter, cursor: str | 
 
 
 def _scan_keys(connection: sqlite3.Connection, match: Filter, cursor: str | None, limit: int) -> Page:
-    """Walk the keys, so many at most, and keep what matches."""
+    """Walk the records in order of their keys, and keep what matches."""
     where, values = _conditions(match)
     after, bound = _after(match, cursor)
     order = "DESC" if match.newest_first else "ASC"
     rows = connection.execute(
-        f"SELECT {COLUMNS} FROM (SELECT * FROM records WHERE kind = ?{after} ORDER BY key {order} LIMIT ?) "
-        f"WHERE 1{where} ORDER BY key {order} LIMIT ?",
-        (match.kind, *bound, _SCAN_STEP, *values, limit),
+        f"SELECT {COLUMNS} FROM records WHERE kind = ?{where}{after} ORDER BY key {order} LIMIT ?",
+        (match.kind, *values, *bound, limit),
     ).fetchall()
-    if len(rows) == limit:
-        return _page([Record(*row) for row in rows], limit)
-    last = connection.execute(
-        f"SELECT key FROM records WHERE kind = ?{after} ORDER BY key {order} LIMIT 1 OFFSET ?",
-        (match.kind, *bound, _SCAN_STEP - 1),
-    ).fetchone()
-    return Page([Record(*row) for row in rows], last[0] if last else None)
+    return _page([Record(*row) for row in rows], limit)
 
 
 def _page(records: list[Record], limit: int) -> Page:

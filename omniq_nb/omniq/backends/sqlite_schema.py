@@ -37,9 +37,9 @@ CREATE TABLE records (
     updated_at INTEGER NOT NULL, expires_at INTEGER, body BLOB NOT NULL, ready INTEGER NOT NULL,
     PRIMARY KEY (kind, key)
 ) WITHOUT ROWID;
-CREATE INDEX records_ready ON records (kind, partition, rank, created_at, key, state) WHERE ready = 1;
-CREATE INDEX records_later ON records (kind, due_at, state, partition) WHERE ready = 0 AND due_at IS NOT NULL;
-CREATE INDEX records_settled ON records (kind, state, key, partition) WHERE due_at IS NULL AND state <> '';
+CREATE INDEX records_ready ON records (kind, partition, rank, created_at, key, state, ready) WHERE ready = 1;
+CREATE INDEX records_later ON records (kind, due_at, state, partition, ready) WHERE ready = 0 AND due_at IS NOT NULL;
+CREATE INDEX records_settled ON records (kind, state, key, partition, due_at) WHERE due_at IS NULL AND state <> '';
 CREATE INDEX records_expiry ON records (kind, expires_at) WHERE expires_at IS NOT NULL;
 CREATE TABLE counters (
     kind TEXT NOT NULL, partition TEXT NOT NULL, state TEXT NOT NULL, n INTEGER NOT NULL,
