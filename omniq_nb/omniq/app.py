@@ -399,10 +399,7 @@ class AsyncOmniQ(Displayed):
             TaskNotFoundError: There is none with this id.
             TaskStateError: It has ended already.
         """
-        parts = await self._ready()
-        task = await parts.queue.cancel(task_id)
-        parts.waiter.settled([task_id])
-        return task
+        return await (await self._ready()).queue.cancel(task_id)
 
     async def retry_task(self, task_id: str) -> Task:
         """Put a task that ended without success back into the queue.
@@ -660,7 +657,6 @@ class AsyncOmniQ(Displayed):
             settings=PoolSettings(
                 lease=config.lease, heartbeat=config.heartbeat_seconds, poll_interval=config.poll_interval
             ),
-            on_settled=parts.waiter.settled,
         )
         self._pools.append(pool)
         return pool

@@ -54,6 +54,7 @@ class Parts:
         self.functions = FunctionSource(tasks, (registry, DEFAULT), self.signer)
         self.workers = WorkerRegistry(tasks)
         self.waiter = OutcomeWaiter(self.results, tasks, config.poll_interval)
+        self.queue.on_end = self.waiter.ended
         self.loop = asyncio.get_running_loop()
 
     async def open(self) -> None:

@@ -19,8 +19,8 @@ _REST = 4
 class OutcomeWaiter:
     """Resolves futures as tasks end.
 
-    Tasks that this process settled itself are looked up at once; others when the store hints at a change, and at every
-    poll interval.
+    Tasks that the app itself ends, by its workers or a cancellation, are looked up at once (`ended`); the others when
+    somebody else has changed the store, and at every poll interval.
 
     Args:
         results: Where outcomes are read.
@@ -47,8 +47,8 @@ class OutcomeWaiter:
             self._watching = asyncio.create_task(self._watch(), name="omniq-outcomes")
         return future
 
-    def settled(self, task_ids: Sequence[str]) -> None:
-        """A worker of this process has settled these."""
+    def ended(self, task_ids: Sequence[str]) -> None:
+        """The app itself has ended these."""
         if self._waiting:
             self._urge(task_id for task_id in task_ids if task_id in self._waiting)
 
@@ -71,7 +71,7 @@ class OutcomeWaiter:
 
     async def _watch(self) -> None:
         try:
-            with self._driver.watch() as self._changes:
+            with self._driver.watch(others=True) as self._changes:
                 await self._watch_changes(self._changes)
         except Exception as error:  # noqa: BLE001 -- whoever waits gets it: else he would wait for ever
             for future in self._take_all():

@@ -12,7 +12,10 @@ from typing import Any
 import polars as pl
 import pytest
 from omniq import AsyncOmniQ, Config, ConfigError, OptionError, TaskNotFoundError, TaskStateError, TaskStatus
+from omniq.backends.registry import make_driver
 from omniq.errors import NaiveDatetimeError, NotOpenError, UnknownBackendError
+from omniq.models.event import TaskEvent
+from omniq.models.record import Append
 
 
 @pytest.fixture
@@ -180,6 +183,14 @@ async def test_history_of_a_task_is_complete_and_in_order(app: AsyncOmniQ) -> No
     assert set(frame["worker"].drop_nulls()) == {pool.id}
     assert json.loads(frame["data"][2]) == {"error": "ValueError: x"}
     assert frame["duration"][2] is not None
+
+
+async def test_frame_holds_also_an_attempt_beyond_its_column_s_type(app: AsyncOmniQ) -> None:
+    async with make_driver(app.config.url) as driver:
+        await driver.write(
+            [Append((TaskEvent(1, "task.started", attempt=2**20), TaskEvent(2, "task.started", attempt=7)))]
+        )
+    assert (await app.events())["attempt"].to_list() == [2**16 - 1, 7]
 
 
 async def test_events_can_be_asked_for_by_type_time_queue_and_number(filled: AsyncOmniQ) -> None:

@@ -167,3 +167,41 @@ async def test_timeout_error_of_the_task_s_own_is_its_own(app: AsyncOmniQ) -> No
         with pytest.raises(TaskFailed) as failure:
             await (await own.enqueue())
     assert failure.value.error_type == "TimeoutError"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_task_that_cancels_itself_has_failed(app: AsyncOmniQ, kind: WorkerType) -> None:
+    @app.task(max_retries=0)
+    async def gives_up() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel("had enough")
+        await asyncio.sleep(0)
+
+    async with app.workers(kind):
+        with pytest.raises(TaskFailed, match="CancelledError: had enough"):
+            await (await gives_up.enqueue())
+
+
+def test_loop_that_ends_before_its_pool_leaves_the_task_to_the_next_worker(sqlite_url: str) -> None:
+    async def run(work: Any) -> Any:
+        async with AsyncOmniQ(sqlite_url, lease=0.5, poll_interval=0.1) as app:
+            return await work(app)
+
+    async def leave(app: AsyncOmniQ) -> str:
+        await app.workers().start()
+        handle = await app.task(hang).enqueue()
+        while not _inside:
+            await asyncio.sleep(0.01)
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+        await asyncio.sleep(0.05)
+        app._pools.clear()
+        return handle.id
+
+    async def look(app: AsyncOmniQ) -> Any:
+        return (await app.list_tasks()).tasks
+
+    asyncio.run(run(leave))
+    (task,) = asyncio.run(run(look))
+    assert (task.status, task.error) == (TaskStatus.RUNNING, None)

@@ -263,7 +263,7 @@ class MemoryDriver(Driver):
             drivers = tuple(store.drivers)
         claimable = any(op.record.due_at is not None for op in ops if isinstance(op, _WRITES))
         for driver in drivers:
-            driver.watchers.notify(claimable=claimable)
+            driver.watchers.notify(claimable=claimable, own=driver is self)
         return outcomes
 
     async def get(self, keys: Sequence[Key]) -> list[Record | None]:
@@ -328,8 +328,8 @@ class MemoryDriver(Driver):
             store.positions = [store.positions[index] for index in kept]
         return trimmed
 
-    def watch(self, *, claimable: bool = False) -> Watcher:
-        return self.watchers.add(claimable=claimable)
+    def watch(self, *, claimable: bool = False, others: bool = False) -> Watcher:
+        return self.watchers.add(claimable=claimable, others=others)
 
 
 def _copy(record: Record) -> Record:

@@ -93,7 +93,8 @@ class SQLiteDriver(Driver):
         self._closing = False
         self._watchers = Watchers(self._start_listening, self._stop_listening)
         self._bell = Doorbell(
-            self.path.with_name(self.path.name + "-wake"), lambda claimable: self._watchers.notify(claimable=claimable)
+            self.path.with_name(self.path.name + "-wake"),
+            lambda claimable: self._watchers.notify(claimable=claimable, own=False),
         )
 
     # --- life cycle ---
@@ -304,8 +305,8 @@ class SQLiteDriver(Driver):
 
     # --- hints ---
 
-    def watch(self, *, claimable: bool = False) -> Watcher:
-        return self._watchers.add(claimable=claimable)
+    def watch(self, *, claimable: bool = False, others: bool = False) -> Watcher:
+        return self._watchers.add(claimable=claimable, others=others)
 
     def _start_listening(self) -> None:
         self._bell.listen()
@@ -318,7 +319,7 @@ class SQLiteDriver(Driver):
         ops = [op for request, _ in batch if not isinstance(request, Claim) for op in request]
         if ops:
             claimable = any(op.record.due_at is not None for op in ops if isinstance(op, _WRITES))
-            self._watchers.notify(claimable=claimable)
+            self._watchers.notify(claimable=claimable, own=True)
             self._bell.ring(claimable=claimable)
 
     # --- reads ---

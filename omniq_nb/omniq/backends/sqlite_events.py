@@ -23,7 +23,7 @@ _SEGMENT = 1000
 """Events in one segment at most, so that reading a few does not decode many."""
 
 _NUMBER = "SELECT n FROM counters WHERE kind = '#events'"
-_COUNT = "INSERT INTO counters VALUES ('#events', '', '', ?) ON CONFLICT DO UPDATE SET n = n + excluded.n"
+_COUNT = "INSERT INTO counters VALUES ('#events', '', '', ?) ON CONFLICT DO UPDATE SET n = n + excluded.n RETURNING n"
 _INSERT = "INSERT INTO events (first, n, min_ts, max_ts, body) VALUES (?, ?, ?, ?, ?)"
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -34,11 +34,9 @@ def append(connection: sqlite3.Connection, events: Sequence[TaskEvent]) -> None:
     """Add events, inside a transaction."""
     if not events:
         return
-    row = connection.execute(_NUMBER).fetchone()
-    first: int = row[0] if row else 0
+    first: int = connection.execute(_COUNT, (len(events),)).fetchone()[0] - len(events)
     for start in range(0, len(events), _SEGMENT):
         _insert(connection, first + start, events[start : start + _SEGMENT])
-    connection.execute(_COUNT, (len(events),))
 
 
 def _insert(connection: sqlite3.Connection, first: int, segment: Sequence[TaskEvent]) -> None:

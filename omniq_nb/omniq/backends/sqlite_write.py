@@ -64,6 +64,8 @@ _COUNT_LATE = (
     "SELECT count(*) FROM (SELECT 1 FROM records INDEXED BY records_later WHERE kind = ? AND ready = 0 "
     "AND due_at IS NOT NULL AND due_at <= ? LIMIT ?)"
 )
+_FEW = 4
+"""So many operations are applied one by one sooner than together."""
 _ROWS_PER_STATEMENT = (64, 16, 4, 1)
 
 _Row = tuple[object, ...]
@@ -93,10 +95,12 @@ class Transaction:
     def __init__(self, connection: sqlite3.Connection, now: int) -> None:
         self._connection = connection
         self._now = now
-        self._counts: dict[tuple[str, str, str], int] = {}
+        self._counts: dict[_Group, int] = {}
+        self._events: list[TaskEvent] = []
 
     def finish(self) -> None:
-        """Write what the counters have to change; call it before the commit."""
+        """Write the events, and what the counters have to change; call it before the commit."""
+        append(self._connection, self._events)
         rows = [(*group, n) for group, n in self._counts.items() if n]
         if rows:
             self._connection.executemany(_COUNT, rows)
@@ -105,7 +109,7 @@ class Transaction:
 
     def apply(self, batches: Sequence[Sequence[Op]]) -> list[list[bool]]:
         """Apply several callers' batches, each in its order; an outcome for each operation."""
-        if sum(map(len, batches)) > 1:
+        if sum(map(len, batches)) > _FEW:
             rows = _Rows(self._now)
             for op in chain.from_iterable(batches):
                 rows.add(op)
@@ -121,7 +125,7 @@ class Transaction:
         self._connection.execute("SAVEPOINT batch")
         applied = rows.write(self._connection)
         if applied:
-            self._add(rows.counts)
+            self._note(rows)
         else:
             self._connection.execute("ROLLBACK TO batch")
         self._connection.execute("RELEASE batch")
@@ -136,9 +140,13 @@ class Transaction:
                 rows.add(op)
                 applied = rows.write(self._connection)
                 if applied:
-                    self._add(rows.counts)
+                    self._note(rows)
             outcomes.append(applied)
         return outcomes
+
+    def _note(self, rows: _Rows) -> None:
+        self._events += rows.events
+        self._add(rows.counts)
 
     def _add(self, counts: dict[_Group, int]) -> None:
         for group, n in counts.items():
@@ -220,27 +228,20 @@ class _Rows:
         self._replaces: list[_Row] = []
         self._extends: list[_Row] = []
         self._deletes: list[_Row] = []
-        self._events: list[TaskEvent] = []
+        self.events: list[TaskEvent] = []
         self.counts: dict[_Group, int] = {}
-        self._adders: dict[type, Callable[[Any], None]] = {
-            Insert: self._insert,
-            Replace: self._replace,
-            Extend: self._extend,
-            Delete: self._delete,
-            Append: self._append,
-        }
 
     def add(self, op: Op) -> None:
         """Take an operation in."""
         # By type, not by `match`: this loop is the writer's hottest.
-        self._adders[type(op)](op)
+        _ADDERS[type(op)](self, op)
 
     @property
     def name_distinct_records(self) -> bool:
         """Whether no two operations concern the same record."""
         return len(self._keys) == self._named
 
-    def _insert(self, op: Insert) -> None:
+    def insert(self, op: Insert) -> None:
         r = op.record
         due_at = r.due_at
         self._name(r)
@@ -254,7 +255,7 @@ class _Rows:
         else:
             self._any.append((*row, r.owner, r.claims))
 
-    def _replace(self, op: Replace) -> None:
+    def replace(self, op: Replace) -> None:
         r, old = op.record, op.previous
         due_at = r.due_at
         self._name(old)
@@ -286,19 +287,19 @@ class _Rows:
                 )
             )
 
-    def _extend(self, op: Extend) -> None:
+    def extend(self, op: Extend) -> None:
         old = op.previous
         self._name(old)
         self._extends.append((op.due_at, op.due_at <= self._now, old.kind, old.key, old.version, old.created_at))
 
-    def _delete(self, op: Delete) -> None:
+    def delete(self, op: Delete) -> None:
         old = op.previous
         self._name(old)
         self._count((old.kind, old.partition, old.state), -1)
         self._deletes.append((old.kind, old.key, old.version, old.created_at))
 
-    def _append(self, op: Append) -> None:
-        self._events += op.events
+    def append(self, op: Append) -> None:
+        self.events += op.events
 
     def _name(self, record: Record) -> None:
         self._keys.add((record.kind, record.key))
@@ -309,8 +310,8 @@ class _Rows:
         counts[group] = counts.get(group, 0) + n
 
     def write(self, connection: sqlite3.Connection) -> bool:
-        """Whether every operation applied. After a first that did not, the rest is left out."""
-        applied = (
+        """Whether every operation applied; after one that did not, the rest is left out. Events are left for later."""
+        return (
             _insert_many(connection, _INSERT_NEW, self._new)
             and _insert_many(connection, _INSERT_ANY, self._any)
             and _update_many(connection, _SETTLE, self._settles)
@@ -318,9 +319,15 @@ class _Rows:
             and _update_many(connection, _EXTEND, self._extends)
             and _update_many(connection, _DELETE, self._deletes)
         )
-        if applied:
-            append(connection, self._events)
-        return applied
+
+
+_ADDERS: dict[type, Callable[[_Rows, Any], None]] = {
+    Insert: _Rows.insert,
+    Replace: _Rows.replace,
+    Extend: _Rows.extend,
+    Delete: _Rows.delete,
+    Append: _Rows.append,
+}
 
 
 def _update_many(connection: sqlite3.Connection, sql: str, rows: list[_Row]) -> bool:

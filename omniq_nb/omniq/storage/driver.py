@@ -192,10 +192,11 @@ class Driver(abc.ABC):
     # --- hints ---
 
     @abc.abstractmethod
-    def watch(self, *, claimable: bool = False) -> Watcher:
+    def watch(self, *, claimable: bool = False, others: bool = False) -> Watcher:
         """A watcher that is notified after writes, also those of other processes where the store pushes (rule 6).
 
         Args:
             claimable: Only when something may have become claimable: a record was inserted or replaced with a
                 ``due_at``. (An `Extend`, which usually moves it away, gives no such hint.)
+            others: Only when others wrote: another driver, here or elsewhere. For who knows what this one writes.
         """

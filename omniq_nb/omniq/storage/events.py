@@ -37,9 +37,11 @@ class BaseEventStorage(Component):
             "schedule_id": pl.String,
             "data": pl.String,
         }
-        ts = pl.Series("ts", columns["ts"], pl.Int64).cast(schema["ts"])
-        rest = [pl.Series(name, columns[name], dtype) for name, dtype in schema.items() if name != "ts"]
-        return pl.DataFrame([ts, *rest])
+        # What a column's type can't hold (the attempts of a task that polls for a year) shows as the most that it can.
+        whole = {name: pl.Series(name, columns.pop(name), pl.Int64) for name in ("ts", "attempt")}
+        attempt = whole["attempt"].clip(0, 2**16 - 1).cast(pl.UInt16)
+        rest = [pl.Series(name, column, schema[name]) for name, column in columns.items()]
+        return pl.DataFrame([whole["ts"].cast(schema["ts"]), attempt, *rest]).select(*schema)
 
     async def stream(self, match: EventFilter | None = None, poll_interval: float = 1.0) -> AsyncIterator[TaskEvent]:
         """Events as they come, from now on, for ever."""

@@ -53,6 +53,9 @@ class BaseTaskQueue(Component):
         events: The events' driver; the tasks' unless given.
         max_claims: See `Config`.
         **options: For a driver made from a URL.
+
+    Attributes:
+        on_end: Called with the ids of tasks that this queue has settled, cancelled, put back or deleted.
     """
 
     def __init__(
@@ -69,6 +72,7 @@ class BaseTaskQueue(Component):
         self._events = events or self.driver
         self._max_claims = max_claims
         self._in_one = self._results is self._events is self.driver and self.driver.capabilities.atomic_batches
+        self.on_end: Callable[[list[str]], None] = lambda _: None
         self._noted: list[TaskEvent] = []
         self._flush_timer: asyncio.TimerHandle | None = None
         self._flushing: set[asyncio.Task[None]] = set()
@@ -169,8 +173,11 @@ class BaseTaskQueue(Component):
 
     async def settle_all(self, settlements: Sequence[Settlement]) -> list[bool]:
         """Write settlements in one go; says of each whether its lease still stood."""
-        if self._in_one:
-            return await self._settle_in_one(settlements)
+        outcomes = await (self._settle_in_one(settlements) if self._in_one else self._settle_in_turn(settlements))
+        self.on_end([each.task.key for each, applied in zip(settlements, outcomes, strict=True) if applied])
+        return outcomes
+
+    async def _settle_in_turn(self, settlements: Sequence[Settlement]) -> list[bool]:
         results = [Insert(each.result) for each in settlements if each.result is not None]
         await self._results.write(results)
         outcomes = await self.driver.write([Replace(each.task, each.previous) for each in settlements])
@@ -321,6 +328,7 @@ class BaseTaskQueue(Component):
                 spec.schedule_id
             )  # fmt: skip
             if await self._write_with_event(Replace(changed, record), event):
+                self.on_end([task_id])
                 return task_of(changed)
         raise TaskStateError(task_id, action, "changing all the time", " or ".join(sorted(accepts)))
 
@@ -425,6 +433,7 @@ class BaseTaskQueue(Component):
         results = await self._results.get([(RESULT, result_key(task.key, task.claims)) for task in tasks])
         outcomes = await self.driver.write([Delete(task) for task in tasks])
         await self._results.write([Delete(result) for result in results if result is not None])
+        self.on_end([task.key for task, deleted in zip(tasks, outcomes, strict=True) if deleted])
         return sum(outcomes)
 
 

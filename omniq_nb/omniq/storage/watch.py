@@ -22,11 +22,11 @@ class Watcher:
     It belongs to the event loop that it is used on; `notify` may be called from any thread.
     """
 
-    def __init__(self, on_close: Callable[[Watcher], None], *, claimable: bool = False) -> None:
+    def __init__(self, on_close: Callable[[Watcher], None], *, claimable: bool = False, others: bool = False) -> None:
         self._loop = asyncio.get_running_loop()
         self._event = asyncio.Event()
         self._on_close = on_close
-        self.claimable = claimable
+        self.claimable, self.others = claimable, others
 
     def clear(self) -> None:
         """Forget the hints so far; call it before looking, not after."""
@@ -81,9 +81,9 @@ class Watchers:
         self._all: set[Watcher] = set()
         self._on_first, self._on_last = on_first, on_last
 
-    def add(self, *, claimable: bool) -> Watcher:
-        """A new watcher on the running loop."""
-        watcher = Watcher(self._remove, claimable=claimable)
+    def add(self, *, claimable: bool, others: bool) -> Watcher:
+        """A new watcher on the running loop; see `Driver.watch`."""
+        watcher = Watcher(self._remove, claimable=claimable, others=others)
         self._all.add(watcher)
         if len(self._all) == 1:
             self._on_first()
@@ -95,8 +95,13 @@ class Watchers:
             if not self._all:
                 self._on_last()
 
-    def notify(self, *, claimable: bool) -> None:
-        """Pass a hint on to those whom it concerns."""
+    def notify(self, *, claimable: bool, own: bool) -> None:
+        """Pass a hint on to those whom it concerns.
+
+        Args:
+            claimable: Something may have become claimable.
+            own: The driver itself wrote it.
+        """
         for watcher in tuple(self._all):
-            if claimable or not watcher.claimable:
+            if (claimable or not watcher.claimable) and not (own and watcher.others):
                 watcher.notify()

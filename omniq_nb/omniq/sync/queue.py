@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -30,6 +30,9 @@ class SyncTaskQueue(SyncComponent):
         events: The events' driver; the tasks' unless given.
         max_claims: See `Config`.
         **options: For a driver made from a URL.
+
+    Attributes:
+        on_end: Called with the ids of tasks that this queue has settled, cancelled, put back or deleted.
     """
 
     _async: BaseTaskQueue
@@ -45,6 +48,10 @@ class SyncTaskQueue(SyncComponent):
         **options: Any,
     ) -> None:
         self._adopt(self._async_class(store, results=results, events=events, max_claims=max_claims, **options))
+
+    @property
+    def on_end(self) -> Callable[[list[str]], None]:
+        return self._async.on_end
 
     def close(self) -> None:
         self._run(self._async.close())

@@ -24,7 +24,6 @@ class SyncWorkerPool(Twin[WorkerPool]):
         concurrency: How many at a time.
         queues: In order of preference; ``None``: every queue.
         settings: Lease, heartbeat and poll interval.
-        on_settled: Called with the ids of tasks whose outcome was written.
     """
 
     @property

@@ -7,7 +7,7 @@ import logging
 import os
 import secrets
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
@@ -15,7 +15,8 @@ from typing import Self
 import msgspec
 
 from ..clock import SECOND
-from ..core.settlement import Claimed, Outcome, Released, Settlement, refuse
+from ..core.retry import class_names
+from ..core.settlement import Claimed, Outcome, Raised, Released, Settlement, refuse
 from ..errors import NotOpenError, OptionError, StoreError, ValueTooLargeError
 from ..failures import describe_error
 from ..models.event import TaskEvent
@@ -60,7 +61,6 @@ class WorkerPool:
         concurrency: How many at a time.
         queues: In order of preference; ``None``: every queue.
         settings: Lease, heartbeat and poll interval.
-        on_settled: Called with the ids of tasks whose outcome was written.
     """
 
     def __init__(
@@ -74,7 +74,6 @@ class WorkerPool:
         concurrency: int = DEFAULT_CONCURRENCY,
         queues: Sequence[str] | None = None,
         settings: PoolSettings | None = None,
-        on_settled: Callable[[list[str]], None] = lambda _: None,
     ) -> None:
         if type(concurrency) is not int or concurrency < 1:
             raise OptionError(f"concurrency must be a whole number of at least 1, not {concurrency!r}")
@@ -88,7 +87,6 @@ class WorkerPool:
         self._settings = settings or PoolSettings()
         self._executor = executor_for(self.kind, concurrency, self._wake)
         self._attempts = Attempts(functions, serializer, self._executor)
-        self._on_settled = on_settled
         self._started_at = datetime.now(UTC)
         # By id and version: after a lost lease this very worker may hold the same task again, under a newer claim.
         self._running: dict[_Token, tuple[Claimed, asyncio.Task[None]]] = {}
@@ -274,13 +272,20 @@ class WorkerPool:
             outcome = await self._attempts.run(claimed)
             if token not in self._lost:
                 self._finish(claimed, outcome, started_at)
-        except asyncio.CancelledError:
-            # The lease is gone or was handed back: whoever took it settles the task.
+        except asyncio.CancelledError as error:
+            if token not in self._lost and not self._is_cancelled():
+                # Its own code cancelled it, which is a way to fail.
+                self._finish(claimed, Raised(describe_error(error), class_names(error)), started_at)
+            # Else the lease is gone or was handed back: whoever took it settles the task.
             logger.debug("task %s was stopped", record.key)
         finally:
             self._lost.discard(token)
             del self._running[token]
             self._changed.set()
+
+    def _is_cancelled(self) -> bool:
+        """Whether everything is cancelled, because the loop ends before the pool was stopped."""
+        return self._claiming is None or self._claiming.cancelling() > 0
 
     def _finish(self, claimed: Claimed, outcome: Outcome, started_at: int) -> None:
         self._unsettled[_token(claimed)] = claimed
@@ -303,7 +308,6 @@ class WorkerPool:
         finally:
             for each in batch:
                 self._unsettled.pop((each.previous.key, each.previous.version), None)
-        self._on_settled([each.task.key for each, still in zip(batch, applied, strict=True) if still])
         for each, still in zip(batch, applied, strict=True):
             if not still:
                 logger.warning("task %s: the lease was lost, so this worker's outcome is not accepted", each.task.key)
