@@ -45,7 +45,9 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         lab.close()
 
 
-@pytest.fixture(scope="session")
+# Not for the session: Playwright's loop counts as running in this thread until it is stopped, and no other test could
+# run a loop of its own.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     program = next((path for name in BROWSERS if (path := shutil.which(name))), None)
     if program is None:
