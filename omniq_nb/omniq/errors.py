@@ -262,6 +262,7 @@ class StoreError(OmniQError):
     def __init__(self, store: str, detail: str = "") -> None:
         super().__init__(f"the store {store} {self.what}{f' ({detail})' if detail else ''}: {self.advice}")
         self.store = store
+        self.detail = detail
 
 
 class StoreReadOnlyError(StoreError):
@@ -302,10 +303,32 @@ class StoreTooNewError(StoreError):
 
 
 class StoreUnavailableError(StoreError):
-    """The store can't be reached now."""
+    """The store can't be reached now.
+
+    Attributes:
+        sent: Whether the call may have reached the store, and have been carried out there.
+    """
 
     what = "can't be reached"
     advice = "check that it is there and running, and that URL and password are right"
+
+    def __init__(self, store: str, detail: str = "", *, sent: bool = False) -> None:
+        super().__init__(store, detail)
+        self.sent = sent
+
+
+class StoreDeniedError(StoreError):
+    """The store is there, and does not let this user in."""
+
+    what = "refuses this user"
+    advice = "check the user, the password and the rights in the URL or the credentials"
+
+
+class StoreTooOldError(StoreError):
+    """The server is older than what OmniQ needs of it."""
+
+    what = "is on a server that is too old"
+    advice = "upgrade the server"
 
 
 class ValueTooLargeError(StoreError):

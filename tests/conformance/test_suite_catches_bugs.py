@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from omniq.backends.memory import MemoryDriver, store_of
 from omniq.models.event import TaskEvent
 from omniq.models.record import Append, Columns, Delete, EventFilter, Extend, Filter, Insert, Op, Page, Record, Replace
-from omniq.storage.driver import Key
+from omniq.storage.driver import Key, Position
 from omniq.storage.watch import Watcher, Watchers
 from omniq.testing import DriverConformance
 from omniq.testing.batches import BatchTests
@@ -306,9 +306,15 @@ class TrimsAMomentTooMuch(_Broken):
 
 
 class ReadsTheLogInOrderOfTime(_Broken):
-    async def read_log(self, position: int | None, limit: int = 1000) -> tuple[list[TaskEvent], int]:
+    async def read_log(self, position: Position, limit: int = 1000) -> tuple[list[TaskEvent], Position]:
         events, position = await super().read_log(position, limit)
         return sorted(events, key=lambda event: event.ts), position
+
+
+class GivesTheFirstEventsForTheLatest(_Broken):
+    async def log_end(self, latest: int = 0) -> tuple[list[TaskEvent], Position]:
+        events, end = await super().log_end(10**6)
+        return events[:latest], end
 
 
 class AppendsEventsOfFailedOps(_Broken):

@@ -12,12 +12,11 @@ import threading
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Collection, Iterator, Sequence
 from heapq import heappop, heappush
-from typing import ClassVar
+from typing import ClassVar, Unpack
 from urllib.parse import quote, urlsplit
 
 from fsspec.implementations.memory import MemoryFile, MemoryFileSystem
 
-from ..clock import Clock, system_clock
 from ..errors import NotOpenError
 from ..models.event import EVENT_FIELDS, TaskEvent
 from ..models.record import (
@@ -34,7 +33,7 @@ from ..models.record import (
     Record,
     Replace,
 )
-from ..storage.driver import Capabilities, Driver, Key
+from ..storage.driver import About, Capabilities, Driver, DriverSettings, Key, Position
 from ..storage.events import BaseEventStorage, matches
 from ..storage.queue import BaseTaskQueue
 from ..storage.results import BaseResultStorage
@@ -202,10 +201,16 @@ class MemoryDriver(Driver):
     """
 
     scheme: ClassVar[str] = "memory"
+    about: ClassVar[About] = About(
+        title="Memory",
+        url="memory://",
+        start="nothing to start: it lives in the process",
+        choose="tests, and work that need not outlive the kernel",
+    )
     capabilities: ClassVar[Capabilities] = Capabilities(atomic_batches=True, pushes=True, shared=False, durable=False)
 
-    def __init__(self, url: str, *, clock: Clock = system_clock, durability: str = "normal") -> None:
-        super().__init__(url, clock=clock, durability=durability)
+    def __init__(self, url: str, **settings: Unpack[DriverSettings]) -> None:
+        super().__init__(url, **settings)
         parts = urlsplit(url)
         self._name = (parts.netloc + parts.path).strip("/")
         self._open_store: _Store | None = None
@@ -310,14 +315,17 @@ class MemoryDriver(Driver):
             events = events[-match.limit :] if match.limit else []
         return {field: [getattr(event, field) for event in events] for field in EVENT_FIELDS}
 
-    async def read_log(self, position: int | None, limit: int = 1000) -> tuple[list[TaskEvent], int]:
+    async def log_end(self, latest: int = 0) -> tuple[list[TaskEvent], Position]:
         store = self._store
         with store.lock:
-            if position is None:
-                return [], store.position
-            start = bisect_right(store.positions, position)
+            return store.events[-latest:] if latest else [], str(store.position)
+
+    async def read_log(self, position: Position, limit: int = 1000) -> tuple[list[TaskEvent], Position]:
+        store = self._store
+        with store.lock:
+            start = bisect_right(store.positions, int(position))
             events = store.events[start : start + limit]
-            return events, store.positions[start + len(events) - 1] if events else position
+            return events, str(store.positions[start + len(events) - 1]) if events else position
 
     async def trim_log(self, before: int) -> int:
         store = self._store

@@ -3,33 +3,88 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from importlib.metadata import EntryPoint, entry_points
+from typing import NamedTuple, Unpack
 from urllib.parse import urlsplit
 
 from ..errors import MissingExtraError, UnknownBackendError
 from ..masking import mask_url
-from ..storage.driver import Driver
+from ..storage.driver import Driver, DriverSettings
 
-_DRIVERS = {
-    "sqlite": ("omniq.backends.sqlite", "SQLiteDriver", "sqlite"),
-    "memory": ("omniq.backends.memory", "MemoryDriver", "memory"),
+ENTRY_POINTS = "omniq.backends"
+"""Group of the entry points by which other packages add backends: ``scheme = "package.module:DriverClass"``."""
+
+
+class _Backend(NamedTuple):
+    module: str
+    driver: str
+    extra: str
+
+
+_SQLITE = _Backend("omniq.backends.sqlite", "SQLiteDriver", "")
+_MEMORY = _Backend("omniq.backends.memory", "MemoryDriver", "")
+_FILE = _Backend("omniq.backends.files", "FileDriver", "")
+_S3 = _Backend("omniq.backends.s3", "S3Driver", "s3")
+_AZURE = _Backend("omniq.backends.azure", "AzureDriver", "azure")
+_GCS = _Backend("omniq.backends.gcs", "GCSDriver", "gcs")
+_REDIS = _Backend("omniq.backends.redis", "RedisDriver", "redis")
+_POSTGRES = _Backend("omniq.backends.postgres", "PostgresDriver", "postgres")
+_NATS = _Backend("omniq.backends.nats", "NATSDriver", "nats")
+
+BACKENDS: dict[str, _Backend] = {
+    "sqlite": _SQLITE,
+    "memory": _MEMORY,
+    "file": _FILE,
+    "s3": _S3,
+    "az": _AZURE,
+    "abfs": _AZURE,
+    "gs": _GCS,
+    "gcs": _GCS,
+    "redis": _REDIS,
+    "rediss": _REDIS,
+    "redis+cluster": _REDIS,
+    "rediss+cluster": _REDIS,
+    "postgresql": _POSTGRES,
+    "postgres": _POSTGRES,
+    "nats": _NATS,
+    "tls": _NATS,
 }
-"""Scheme to module, class and the extra that holds its client library."""
+"""Scheme to the driver that comes with OmniQ."""
 
 
-def make_driver(url: str, **options: Any) -> Driver:
+def make_driver(url: str, **settings: Unpack[DriverSettings]) -> Driver:
     """An unopened driver for the URL.
+
+    Raises:
+        UnknownBackendError: No driver has its scheme.
+        MissingExtraError: Its client library is not installed.
+        ConfigError: The driver does not take the URL or an option.
+    """
+    return driver_class(url)(url, **settings)
+
+
+def driver_class(url: str) -> type[Driver]:
+    """The class of the driver for the URL.
 
     Raises:
         UnknownBackendError: No driver has its scheme.
         MissingExtraError: Its client library is not installed.
     """
     scheme = urlsplit(url).scheme
-    if scheme not in _DRIVERS:
-        raise UnknownBackendError(mask_url(url), [f"{known}://" for known in _DRIVERS])
-    module, name, extra = _DRIVERS[scheme]
-    try:
-        driver_class: type[Driver] = getattr(importlib.import_module(module), name)
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(scheme, extra) from error
-    return driver_class(url, **options)
+    if (backend := BACKENDS.get(scheme)) is not None:
+        try:
+            found: type[Driver] = getattr(importlib.import_module(backend.module), backend.driver)
+        except ModuleNotFoundError as error:
+            if (error.name or "").partition(".")[0] == "omniq":
+                raise
+            raise MissingExtraError(scheme, backend.extra) from error
+        return found
+    plugins = _plugins()
+    if scheme not in plugins:
+        raise UnknownBackendError(mask_url(url), [f"{known}://" for known in (*BACKENDS, *plugins)])
+    loaded: type[Driver] = plugins[scheme].load()
+    return loaded
+
+
+def _plugins() -> dict[str, EntryPoint]:
+    return {found.name: found for found in entry_points(group=ENTRY_POINTS)}

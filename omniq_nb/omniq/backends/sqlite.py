@@ -14,11 +14,10 @@ import logging
 import sqlite3
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, Unpack
 
 import aiosqlite
 
-from ..clock import Clock, system_clock
 from ..errors import (
     NotOpenError,
     StoreError,
@@ -28,7 +27,7 @@ from ..errors import (
 )
 from ..models.event import TaskEvent
 from ..models.record import Columns, EventFilter, Filter, Insert, Op, Page, Record, Replace
-from ..storage.driver import Capabilities, Driver, Key
+from ..storage.driver import About, Capabilities, Driver, DriverSettings, Key, Position
 from ..storage.events import BaseEventStorage
 from ..storage.queue import BaseTaskQueue
 from ..storage.results import BaseResultStorage
@@ -76,10 +75,16 @@ class SQLiteDriver(Driver):
     """
 
     scheme: ClassVar[str] = "sqlite"
+    about: ClassVar[About] = About(
+        title="SQLite",
+        url="sqlite:///.omniq/omniq.db",
+        start="nothing to start: it is a file",
+        choose="one machine: notebooks, and workers beside them",
+    )
     capabilities: ClassVar[Capabilities] = Capabilities(atomic_batches=True, pushes=True, shared=True, durable=True)
 
-    def __init__(self, url: str, *, clock: Clock = system_clock, durability: str = "normal") -> None:
-        super().__init__(url, clock=clock, durability=durability)
+    def __init__(self, url: str, **settings: Unpack[DriverSettings]) -> None:
+        super().__init__(url, **settings)
         self.path = path_of(url)
         self._writer: aiosqlite.Connection | None = None
         self._reader: aiosqlite.Connection | None = None
@@ -351,8 +356,13 @@ class SQLiteDriver(Driver):
     async def query(self, match: EventFilter) -> Columns:
         return await self._read(log.query, match)
 
-    async def read_log(self, position: int | None, limit: int = 1000) -> tuple[list[TaskEvent], int]:
-        return await self._read(log.read_log, position, limit)
+    async def log_end(self, latest: int = 0) -> tuple[list[TaskEvent], Position]:
+        events, number = await self._read(log.log_end, latest)
+        return events, str(number)
+
+    async def read_log(self, position: Position, limit: int = 1000) -> tuple[list[TaskEvent], Position]:
+        events, number = await self._read(log.read_log, int(position), limit)
+        return events, str(number)
 
     async def trim_log(self, before: int) -> int:
         trimmed = 0

@@ -89,11 +89,15 @@ def _span(match: EventFilter) -> tuple[str, list[int]]:
     return (f" WHERE {' AND '.join(conditions)}" if conditions else ""), values
 
 
-def read_log(connection: sqlite3.Connection, position: int | None, limit: int) -> tuple[list[TaskEvent], int]:
+def log_end(connection: sqlite3.Connection, latest: int) -> tuple[list[TaskEvent], int]:
+    """See `Driver.log_end`."""
+    row = connection.execute(_NUMBER).fetchone()
+    end: int = row[0] if row else 0
+    return read_log(connection, max(0, end - latest), latest) if latest else ([], end)
+
+
+def read_log(connection: sqlite3.Connection, position: int, limit: int) -> tuple[list[TaskEvent], int]:
     """See `Driver.read_log`."""
-    if position is None:
-        row = connection.execute(_NUMBER).fetchone()
-        return [], row[0] if row else 0
     events: list[TaskEvent] = []
     # The segment that holds the position may begin before it, by less than a segment's length.
     cursor = connection.execute(

@@ -15,6 +15,7 @@ from ..models.record import EventFilter, Filter, Record
 from ..models.result import RESULT, decode_result, result_key
 from ..models.task import TASK, TaskStatus, decode_spec
 from ..parts import Parts
+from ..storage.driver import Position
 from . import model
 from .model import Json
 from .pager import PAGE, Pager
@@ -45,7 +46,7 @@ class Source:
         self._throughput = Throughput()
         self._replayed = False
         self._events: deque[TaskEvent] = deque(maxlen=EVENTS_KEPT)
-        self._position: int | None = None
+        self._position: Position | None = None
         self._runs: dict[tuple[str, int], tuple[int, int] | None] = {}
 
     async def read(self, keys: Collection[str]) -> Json:
@@ -80,14 +81,9 @@ class Source:
 
     async def _ended_lately(self, since: int, until: int) -> list[tuple[int, str]]:
         """The tasks that ended in this time, as far as the end of the log tells: a busy store's window begins later."""
-        events, _ = await self._end_of_log(_REPLAYED)
+        events, _ = await self.parts.events.driver.log_end(_REPLAYED)
         lately = [each for each in events if since <= each.ts < until]
         return [(each.ts, each.event_type) for each in lately if each.event_type in ("task.succeeded", "task.dead")]
-
-    async def _end_of_log(self, count: int) -> tuple[list[TaskEvent], int]:
-        _, end = await self.parts.events.driver.read_log(None)
-        # Positions mostly count events; where they don't, this gives fewer, or none.
-        return await self.parts.events.driver.read_log(max(0, end - count), count)
 
     # --- workers ---
 
@@ -144,7 +140,7 @@ class Source:
     async def _read_events(self) -> list[TaskEvent]:
         if self._position is None:
             self._events.clear()
-            events, self._position = await self._end_of_log(EVENTS_KEPT)
+            events, self._position = await self.parts.events.driver.log_end(EVENTS_KEPT)
         else:
             events, self._position = await self.parts.events.driver.read_log(self._position, _LOG_STEP)
         self._events.extend(events)

@@ -27,19 +27,23 @@ Rules:
 from __future__ import annotations
 
 import abc
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self, TypedDict, Unpack
 
 import msgspec
 
 from ..clock import Clock, system_clock
+from ..errors import OptionError
 from ..models.event import TaskEvent
 from ..models.record import Columns, EventFilter, Filter, Op, Page, Record
 from .watch import Watcher
 
 Key = tuple[str, str]
 """Kind and key of a record."""
+
+Position = str
+"""A place in an event log: only the store that gave it can read it."""
 
 
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,12 +54,42 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
         pushes: `watch` notices other processes' changes without polling.
         shared: Several processes can use the store at once.
         durable: What was written outlives the process.
+        own_clock: The store says what time it is, so that a worker's wrong clock does no harm.
+        joins_transactions: `Driver.write_within` joins a transaction of the caller's.
     """
 
     atomic_batches: bool
     pushes: bool
     shared: bool
     durable: bool
+    own_clock: bool = False
+    joins_transactions: bool = False
+
+
+class DriverSettings(TypedDict, total=False):
+    """What every driver takes beside its URL; see `Driver`."""
+
+    clock: Clock
+    durability: str
+    options: Mapping[str, Any]
+
+
+class About(msgspec.Struct, frozen=True, kw_only=True):
+    """What people read of a backend: in the README's table, which is made from these, and in messages.
+
+    Attributes:
+        title: Its name.
+        url: An example.
+        extra: What to install, as in ``pip install 'omniq-nb[extra]'``; empty: it comes with OmniQ.
+        start: How to start the store.
+        choose: When to choose it.
+    """
+
+    title: str
+    url: str
+    extra: str = ""
+    start: str
+    choose: str
 
 
 class Driver(abc.ABC):
@@ -67,15 +101,26 @@ class Driver(abc.ABC):
             passed.
         durability: ``"normal"``: a crash of the process loses nothing that was returned; ``"full"``: nor does a loss of
             power, at the price of one flush to the disk per batch. Stores without the choice ignore it.
+        options: For the store's client library; what a driver takes is in its `option_names`.
+
+    Raises:
+        ConfigError: The URL, or an option, is none that the driver takes.
     """
 
     scheme: ClassVar[str]
+    about: ClassVar[About]
     capabilities: ClassVar[Capabilities]
+    option_names: ClassVar[frozenset[str] | None] = frozenset()
+    """The options that the driver takes; ``None``: whatever its client library takes."""
 
-    def __init__(self, url: str, *, clock: Clock = system_clock, durability: str = "normal") -> None:
+    def __init__(self, url: str, **settings: Unpack[DriverSettings]) -> None:
         self.url = url
-        self.clock = clock
-        self.durability = durability
+        self.clock = settings.get("clock", system_clock)
+        self.durability = settings.get("durability", "normal")
+        self.options = dict(settings.get("options", {}))
+        if self.option_names is not None:
+            for name in self.options.keys() - self.option_names:
+                raise OptionError.unknown(name, self.option_names)
 
     # --- life cycle ---
 
@@ -93,7 +138,7 @@ class Driver(abc.ABC):
 
     def clone(self) -> Self:
         """An unopened driver of the same store, for another event loop."""
-        return type(self)(self.url, clock=self.clock, durability=self.durability)
+        return type(self)(self.url, clock=self.clock, durability=self.durability, options=self.options)
 
     def secret_directory(self) -> Path | None:
         """Where the app may keep the secret that signs this store's pickles; ``None``: the user has to give one."""
@@ -141,6 +186,25 @@ class Driver(abc.ABC):
         refused with an error that fails no other caller's batch.
         """
 
+    async def write_within(
+        self,
+        connection: Any,  # noqa: ARG002 -- for the few that can
+        ops: Sequence[Op],  # noqa: ARG002 -- see above
+    ) -> list[bool]:
+        """Apply a batch as part of a transaction of the caller's: it counts when that one is committed.
+
+        Args:
+            connection: The client library's own connection, inside a transaction.
+            ops: As for `write`.
+
+        Raises:
+            OptionError: The store can't (`Capabilities.joins_transactions`).
+        """
+        raise OptionError(
+            f"connection=... is for stores that can join your own transaction, PostgreSQL, and {self.about.title} "
+            f"can't: leave it out"
+        )
+
     @abc.abstractmethod
     async def get(self, keys: Sequence[Key]) -> list[Record | None]:
         """The records with these kinds and keys, in this order; ``None`` where there is none."""
@@ -167,11 +231,15 @@ class Driver(abc.ABC):
         """The matching events as columns, in order of ``ts``. Conditions are evaluated by the store."""
 
     @abc.abstractmethod
-    async def read_log(self, position: int | None, limit: int = 1000) -> tuple[list[TaskEvent], int]:
-        """Events in the order in which they were appended, after ``position``, and the position after them.
+    async def log_end(self, latest: int = 0) -> tuple[list[TaskEvent], Position]:
+        """The log's present end, and up to ``latest`` events before it, in the order in which they were appended.
 
-        ``None`` for a position gives no events and the log's present end.
+        It may give fewer events than there are, rather than search for them.
         """
+
+    @abc.abstractmethod
+    async def read_log(self, position: Position, limit: int = 1000) -> tuple[list[TaskEvent], Position]:
+        """Events in the order in which they were appended, after ``position``, and the position after them."""
 
     @abc.abstractmethod
     async def trim_log(self, before: int) -> int:
@@ -180,7 +248,7 @@ class Driver(abc.ABC):
     async def follow(self, poll_interval: float = 1.0) -> AsyncIterator[list[TaskEvent]]:
         """The live stream: what is appended from now on, in batches, for ever."""
         with self.watch() as changes:
-            _, position = await self.read_log(None)
+            _, position = await self.log_end()
             while True:
                 changes.clear()
                 events, position = await self.read_log(position)

@@ -158,7 +158,7 @@ class EventTests(DriverHarness):
 
     @driver_test
     async def test_events_are_in_their_batches_transaction_order(self, store: StoreUnderTest) -> None:
-        _, position = await store.driver.read_log(None)
+        _, position = await store.driver.log_end()
         outcomes = await store.driver.write(
             [
                 Append((store.event(1), store.event(0))),
@@ -176,7 +176,7 @@ class EventTests(DriverHarness):
     @driver_test
     async def test_log_is_read_in_order_of_appending(self, store: StoreUnderTest) -> None:
         await _append(store.driver, store.event(999))
-        nothing, start = await store.driver.read_log(None)
+        nothing, start = await store.driver.log_end()
         assert nothing == []
         assert await store.driver.read_log(start) == ([], start)
         events = [store.event(n * 7 % 100) for n in range(100)]
@@ -195,13 +195,27 @@ class EventTests(DriverHarness):
                     break
                 read, position = read + page, after
             assert read == events
-        assert (await store.driver.read_log(None)) == ([], position)
+        assert (await store.driver.log_end()) == ([], position)
         assert await store.driver.read_log(start) == (events, position)
+
+    @driver_test
+    async def test_end_of_the_log_comes_with_the_latest_events(self, store: StoreUnderTest) -> None:
+        events = [store.event(n * 7 % 30) for n in range(30)]
+        for n in range(0, 30, 10):
+            await _append(store.driver, *events[n : n + 10])
+        latest, position = await store.driver.log_end(5)
+        assert latest == events[len(events) - len(latest) :]
+        assert 0 < len(latest) <= 5
+        await _append(store.driver, store.event(31))
+        later, _ = await store.driver.read_log(position)
+        assert [event.task_id for event in later] == ["task-31"]
+        latest, _ = await store.driver.log_end(1000)
+        assert latest == [*events, store.event(31)]
 
     @driver_test
     async def test_positions_hold_in_another_driver(self, store: StoreUnderTest) -> None:
         other = await store.open_another()
-        _, position = await other.read_log(None)
+        _, position = await other.log_end()
         full = _full_event(store)
         await _append(store.driver, full)
         await _append(other, store.event(1))
@@ -224,7 +238,7 @@ class EventTests(DriverHarness):
     @driver_test
     async def test_reader_goes_on_after_trimming(self, store: StoreUnderTest) -> None:
         await _append(store.driver, store.event(5), store.event(1), store.event(6), store.event(2))
-        _, end = await store.driver.read_log(None)
+        _, end = await store.driver.log_end()
         assert await store.driver.trim_log(store.clock() + 4 * SECOND) == 2
         assert (await store.driver.read_log(end))[0] == []
         await _append(store.driver, store.event(7))
@@ -233,7 +247,7 @@ class EventTests(DriverHarness):
 
     @driver_test
     async def test_reader_in_the_middle_reads_nothing_twice_after_trimming(self, store: StoreUnderTest) -> None:
-        _, start = await store.driver.read_log(None)
+        _, start = await store.driver.log_end()
         await _append(store.driver, *(store.event(n) for n in (9, 1, 8, 2, 7, 3)))
         first, position = await store.driver.read_log(start, 3)
         assert [event.task_id for event in first] == ["task-9", "task-1", "task-8"]
@@ -246,7 +260,7 @@ class EventTests(DriverHarness):
     async def test_reader_misses_nothing_when_all_is_trimmed(self, store: StoreUnderTest) -> None:
         for n in range(5):
             await _append(store.driver, *(store.event(n) for _ in range(10)))
-            _, end = await store.driver.read_log(None)
+            _, end = await store.driver.log_end()
             assert await store.driver.trim_log(store.clock() + 60 * SECOND) == 10
             await store.reopen()
             await _append(store.driver, store.event(30 + n), store.event(40 + n))
@@ -257,7 +271,7 @@ class EventTests(DriverHarness):
 
     @driver_test
     async def test_thousands_of_events(self, store: StoreUnderTest) -> None:
-        _, start = await store.driver.read_log(None)
+        _, start = await store.driver.log_end()
         batches = [tuple(store.event(n) for n in range(k, k + 1000)) for k in range(0, 6000, 1000)]
         assert await store.driver.write([Append(batch) for batch in batches]) == [True] * 6
         assert len((await store.driver.query(EventFilter()))["ts"]) == 6000

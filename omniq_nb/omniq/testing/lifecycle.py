@@ -27,7 +27,8 @@ def _every_read(driver: Driver) -> dict[str, Call]:
         "count": lambda: driver.count(KIND),
         "next_due": lambda: driver.next_due(KIND),
         "query": lambda: driver.query(EventFilter()),
-        "read_log": lambda: driver.read_log(None),
+        "log_end": driver.log_end,
+        "read_log": lambda: driver.read_log("0"),
     }
 
 
@@ -251,7 +252,7 @@ class LifecycleTests(DriverHarness):
         held = await store.claim_one("claimed", lease=20)
         event = store.event(3)
         assert await store.driver.write([Append((event,))]) == [True]
-        _, position = await store.driver.read_log(None)
+        _, position = await store.driver.log_end()
 
         await store.reopen()
 

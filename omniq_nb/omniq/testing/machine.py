@@ -66,7 +66,7 @@ class DriverMachine(RuleBasedStateMachine):
         self.url = self.harness.url(Path(self.directory.name))
         self.driver: Driver = self.harness.make_driver(self.url, clock=self.clock)
         self.wait_for(self.driver.open())
-        _, self.position = self.wait_for(self.driver.read_log(None))
+        _, self.position = self.wait_for(self.driver.log_end())
         self.events_read = 0
         self.seen: list[Record] = []
 

@@ -141,7 +141,7 @@ class RaceTests(DriverHarness):
 
     async def _report(self, store: StoreUnderTest, race: Race) -> None:
         """Positions are in order of becoming visible: whoever reads on from one sees each event once."""
-        _, position = await store.driver.read_log(None)
+        _, position = await store.driver.log_end()
         racing = asyncio.create_task(race(self, store, _parts(self, store, ["report"] * 4, size=250)))
         read: list[TaskEvent] = []
         while True:

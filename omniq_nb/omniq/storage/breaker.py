@@ -1,0 +1,111 @@
+"""What to do while a store can't be reached: fail fast, and find out by itself when it is back."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from ..errors import StoreUnavailableError
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 5.0
+"""Seconds for which a store that was not reached is left alone, at first and at most."""
+TRIES = 4
+"""A call that may be repeated is tried so often, over some 0.4 seconds: what a restarting server or a cut connection
+takes.
+"""
+
+_T = TypeVar("_T")
+
+
+class Breaker:
+    """A circuit breaker, with exponential back-off and jitter.
+
+    While calls get through, it is closed. Once a call has found the store away, it is open: calls fail at once, without
+    a connection being tried. When its pause is over, one call may try (half-open): if it gets through, the breaker
+    closes; if not, the next pause is twice as long, up to `LONGEST_PAUSE`.
+
+    Args:
+        url: The store, for messages; passwords masked.
+        clock: Seconds, monotonic.
+        chance: Gives numbers from 0 to 1, for the jitter: a pause lasts between a half and the whole of its length, so
+            that workers don't come back all at once.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._url = url
+        self._clock = clock
+        self._chance = chance
+        self._failures = 0
+        self._until = 0.0
+        self._trying = False
+        self._last: StoreUnavailableError | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the store was not reached last time."""
+        return self._failures > 0
+
+    def admit(self) -> None:
+        """Let a call pass, or not.
+
+        Raises:
+            StoreUnavailableError: The store was not reached just now, and it is too early to try again.
+        """
+        if not self._failures:
+            return
+        wait = self._until - self._clock()
+        if self._trying or wait > 0:
+            detail = f"{self._last.detail}; tried again in {max(wait, 0.1):.1f} s" if self._last else ""
+            raise StoreUnavailableError(self._url, detail, sent=False) from self._last
+        self._trying = True
+
+    def succeeded(self) -> None:
+        """A call got through."""
+        self._failures, self._trying, self._last = 0, False, None
+
+    def failed(self, error: StoreUnavailableError) -> None:
+        """A call did not."""
+        pause = min(FIRST_PAUSE * 2.0**self._failures, LONGEST_PAUSE)
+        self._until = self._clock() + pause * (1 + self._chance()) / 2
+        self._failures = min(self._failures + 1, 30)
+        self._trying, self._last = False, error
+
+    async def call(self, operation: Callable[[], Awaitable[_T]], *, repeat: bool) -> _T:
+        """Carry out an operation, again after a pause where that is safe.
+
+        Args:
+            operation: Raises StoreUnavailableError when it could not reach the store; other errors pass through, and
+                show that the store is there.
+            repeat: Carrying it out twice does no harm: reads. What never reached the store is repeated in any case.
+
+        Raises:
+            StoreUnavailableError: The store is away.
+        """
+        for attempt in range(1, TRIES + 1):
+            self.admit()
+            try:
+                value = await operation()
+            except StoreUnavailableError as error:
+                self.failed(error)
+                if attempt == TRIES or (error.sent and not repeat):
+                    raise
+            except BaseException as error:
+                # A cancelled call says nothing about the store, but another must be let through.
+                self._trying = False
+                if not isinstance(error, asyncio.CancelledError):
+                    self.succeeded()
+                raise
+            else:
+                self.succeeded()
+                return value
+            await asyncio.sleep(max(self._until - self._clock(), 0))
+        raise AssertionError  # the last attempt returns or raises
