@@ -53,6 +53,12 @@ if TYPE_CHECKING:
         AsyncMemoryResultStorage,
         AsyncMemoryScheduleStorage,
     )
+    from .backends.redis import (
+        AsyncRedisEventStorage,
+        AsyncRedisQueue,
+        AsyncRedisResultStorage,
+        AsyncRedisScheduleStorage,
+    )
     from .backends.sqlite import (
         AsyncSQLiteEventStorage,
         AsyncSQLiteQueue,
@@ -67,6 +73,7 @@ if TYPE_CHECKING:
     from .sync.app import OmniQ
     from .sync.handles import SyncGroupHandle, SyncTaskHandle
     from .sync.memory import MemoryEventStorage, MemoryQueue, MemoryResultStorage, MemoryScheduleStorage
+    from .sync.redis import RedisEventStorage, RedisQueue, RedisResultStorage, RedisScheduleStorage
     from .sync.sqlite import SQLiteEventStorage, SQLiteQueue, SQLiteResultStorage, SQLiteScheduleStorage
     from .sync.tasks import SyncTaskFunction
     from .sync.worker_pool import SyncWorkerPool
@@ -78,6 +85,10 @@ __all__ = [
     "AsyncMemoryResultStorage",
     "AsyncMemoryScheduleStorage",
     "AsyncOmniQ",
+    "AsyncRedisEventStorage",
+    "AsyncRedisQueue",
+    "AsyncRedisResultStorage",
+    "AsyncRedisScheduleStorage",
     "AsyncSQLiteEventStorage",
     "AsyncSQLiteQueue",
     "AsyncSQLiteResultStorage",
@@ -99,6 +110,10 @@ __all__ = [
     "OmniQ",
     "OmniQError",
     "OptionError",
+    "RedisEventStorage",
+    "RedisQueue",
+    "RedisResultStorage",
+    "RedisScheduleStorage",
     "ResultTimeoutError",
     "Retry",
     "RetryPolicy",
@@ -148,8 +163,12 @@ __all__ = [
 
 _PARTS = ("Queue", "ResultStorage", "EventStorage", "ScheduleStorage")
 _LAZY = (
-    {f"Async{name}{part}": f"omniq.backends.{name.lower()}" for name in ("SQLite", "Memory") for part in _PARTS}
-    | {f"{name}{part}": f"omniq.sync.{name.lower()}" for name in ("SQLite", "Memory") for part in _PARTS}
+    {
+        f"Async{name}{part}": f"omniq.backends.{name.lower()}"
+        for name in ("SQLite", "Memory", "Redis")
+        for part in _PARTS
+    }
+    | {f"{name}{part}": f"omniq.sync.{name.lower()}" for name in ("SQLite", "Memory", "Redis") for part in _PARTS}
     | {
         "BaseEventStorage": "omniq.storage.events",
         "BaseResultStorage": "omniq.storage.results",
