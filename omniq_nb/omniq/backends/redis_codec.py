@@ -16,8 +16,8 @@ from ..errors import SerializationError
 from ..models.event import TaskEvent
 from ..models.record import Append, Delete, Extend, Insert, Op, Record, Replace
 
-HEADER = struct.Struct(">BqQqQQQQBHHH")
-"""Magic, version, created_at, claims, rank, updated_at, due_at, expires_at, flags, lengths of the three texts."""
+HEADER = struct.Struct(">BQQqqQQQBHHH")
+"""Magic, rank, created_at, version, claims, updated_at, due_at, expires_at, flags, lengths of the three texts."""
 MAGIC = 1
 DUE, EXPIRES, OWNER = 1, 2, 4
 LARGEST = 500_000_000
@@ -26,7 +26,7 @@ _ZERO = 1 << 63
 _LARGEST_RANK = 1 << 53
 
 _HEAD = struct.Struct(">BBiI")
-_FENCE = struct.Struct(">qQ")
+_FENCE = struct.Struct(">Qq")
 _MOMENT = struct.Struct(">Q")
 _BEGIN, _INSERT, _REPLACE, _EXTEND, _DELETE, _APPEND = range(6)
 _ALWAYS, _NEVER = -1, -2
@@ -66,7 +66,7 @@ def pack_record(record: Record, version: int, created_at: int) -> bytes:
     if not -_LARGEST_RANK < record.rank < _LARGEST_RANK:
         raise OverflowError(f"the rank {record.rank} is beyond 2**53")
     header = HEADER.pack(
-        MAGIC, version, created_at + _ZERO, record.claims, record.rank + _ZERO, record.updated_at + _ZERO,
+        MAGIC, record.rank + _ZERO, created_at + _ZERO, version, record.claims, record.updated_at + _ZERO,
         (due_at or 0) + _ZERO, (expires_at or 0) + _ZERO, flags, len(partition), len(state), len(owner),
     )  # fmt: skip
     return b"".join((header, partition, state, owner, record.body))
@@ -80,7 +80,7 @@ def unpack_record(kind: str, key: str, value: bytes) -> Record:
     """
     try:
         (
-            magic, version, created_at, claims, rank, updated_at, due_at, expires_at, flags, of_partition, of_state,
+            magic, rank, created_at, version, claims, updated_at, due_at, expires_at, flags, of_partition, of_state,
             of_owner,
         ) = HEADER.unpack_from(value)  # fmt: skip
     except struct.error as error:
@@ -165,7 +165,7 @@ class Packer:
             arguments += (record.key.encode(), pack_record(record, 1, record.created_at))
             return _HEAD.pack(_INSERT, self._number(record.kind), after, 0)
         previous = op.previous
-        arguments += (previous.key.encode(), _FENCE.pack(previous.version, previous.created_at + _ZERO))
+        arguments += (previous.key.encode(), _FENCE.pack(previous.created_at + _ZERO, previous.version))
         kind = self._number(previous.kind)
         if isinstance(op, Replace):
             arguments.append(pack_record(op.record, previous.version + 1, previous.created_at))
