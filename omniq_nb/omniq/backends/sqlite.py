@@ -37,7 +37,7 @@ from . import sqlite_events as log
 from . import sqlite_read as reading
 from .doorbell import Doorbell
 from .sqlite_schema import execute_patiently, path_of, prepare, translate
-from .sqlite_write import Claim, Transaction, count_due
+from .sqlite_write import Claim, Transaction, Work, count_due
 
 logger = logging.getLogger("omniq")
 
@@ -297,11 +297,18 @@ class SQLiteDriver(Driver):
             return [failure] * len(requests)
 
     def _transact(self, connection: sqlite3.Connection, requests: list[Claim | Sequence[Op]]) -> list[Any]:
+        work = Work([request for request in requests if not isinstance(request, Claim)], self.clock())
         if not connection.in_transaction:
             execute_patiently(connection, "BEGIN IMMEDIATE")
         transaction = Transaction(connection, self.clock())
-        batches = [request for request in requests if not isinstance(request, Claim)]
-        written = iter(transaction.apply(batches) if batches else [])
+        applied = transaction.apply_together(work)
+        if applied is None:
+            if work.rows is not None:
+                connection.execute("ROLLBACK")
+                execute_patiently(connection, "BEGIN IMMEDIATE")
+            transaction = Transaction(connection, self.clock())
+            applied = transaction.apply_in_order(work)
+        written = iter(applied)
         # Claims come last: what the others have just made claimable is there for them.
         outcomes = [transaction.claim(request) if isinstance(request, Claim) else next(written) for request in requests]
         transaction.finish()
