@@ -116,6 +116,10 @@ def _retry_policy(options: Mapping[str, Any], config: Config) -> RetryPolicy:
 def _text(value: Any, name: str) -> str:
     if not isinstance(value, str) or not value:
         raise OptionError(f"{name} must be a text that is not empty, not {value!r}")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise OptionError(f"{name} must be a text that can be written as UTF-8, not {value!r}") from error
     return value
 
 

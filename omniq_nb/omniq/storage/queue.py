@@ -17,7 +17,7 @@ from ..errors import StoreError, TaskNotFoundError, TaskStateError, WorkerLostEr
 from ..models.event import TaskEvent
 from ..models.record import Append, Delete, Extend, Filter, Insert, Op, Page, Record, Replace
 from ..models.result import RESULT, ErrorInfo, result_key
-from ..models.task import TASK, Task, TaskSpec, TaskStatus, decode_spec, task_of
+from ..models.task import TASK, Task, TaskSpec, TaskStatus, decode_spec, spec_of, task_of
 from .component import Component
 from .driver import Driver
 
@@ -320,7 +320,7 @@ class BaseTaskQueue(Component):
             record = await self._record(task_id)
             if TaskStatus(record.state) not in accepts:
                 raise TaskStateError(task_id, action, record.state, " or ".join(sorted(accepts)))
-            spec = decode_spec(record.body)
+            spec = spec_of(record)
             now = self.driver.clock()
             changed = change(record, spec, now)
             event = TaskEvent(
