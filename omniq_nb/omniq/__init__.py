@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     import polars as pl
     from IPython.core.interactiveshell import InteractiveShell
 
-    from .app import AsyncOmniQ, Stats
+    from .app import AsyncOmniQ
     from .backends.memory import (
         AsyncMemoryEventStorage,
         AsyncMemoryQueue,
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     )
     from .config import Config
     from .handles import GroupHandle, GroupProgress, TaskHandle
+    from .health import ComponentHealth, Health
     from .models.event import TaskEvent
     from .models.result import TaskResult
     from .models.schedule import Schedule, ScheduleStatus, ScheduleType
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from .models.worker import WorkerType
     from .notebook import dashboard, event_timeline, queue_board, schedule_board
     from .options import TaskOptions
+    from .queue_manager import QueueManager, QueueStats, Stats
     from .storage.events import BaseEventStorage
     from .storage.queue import BaseTaskQueue
     from .storage.results import BaseResultStorage
@@ -65,6 +67,7 @@ if TYPE_CHECKING:
     from .sync.app import OmniQ
     from .sync.handles import SyncGroupHandle, SyncTaskHandle
     from .sync.memory import MemoryEventStorage, MemoryQueue, MemoryResultStorage, MemoryScheduleStorage
+    from .sync.queue_manager import SyncQueueManager
     from .sync.sqlite import SQLiteEventStorage, SQLiteQueue, SQLiteResultStorage, SQLiteScheduleStorage
     from .sync.tasks import SyncTaskFunction
     from .sync.worker_pool import SyncWorkerPool
@@ -85,11 +88,13 @@ __all__ = [
     "BaseResultStorage",
     "BaseScheduleStorage",
     "BaseTaskQueue",
+    "ComponentHealth",
     "Config",
     "ConfigError",
     "DeadlockError",
     "GroupHandle",
     "GroupProgress",
+    "Health",
     "LeaseLost",
     "MemoryEventStorage",
     "MemoryQueue",
@@ -98,6 +103,8 @@ __all__ = [
     "OmniQ",
     "OmniQError",
     "OptionError",
+    "QueueManager",
+    "QueueStats",
     "ResultTimeoutError",
     "Retry",
     "RetryPolicy",
@@ -113,6 +120,7 @@ __all__ = [
     "Stats",
     "StoreError",
     "SyncGroupHandle",
+    "SyncQueueManager",
     "SyncTaskFunction",
     "SyncTaskHandle",
     "SyncWorkerPool",
@@ -151,7 +159,7 @@ _LAZY = {f"Async{backend}{part}": f"omniq.backends.{backend.lower()}" for backen
     f"{backend}{part}": f"omniq.sync.{backend.lower()}" for backend in _BACKENDS for part in _PARTS
 }
 for _module, _names in {
-    "omniq.app": ("AsyncOmniQ", "Stats"),
+    "omniq.app": ("AsyncOmniQ",),
     "omniq.config": ("Config",),
     "omniq.handles": ("GroupHandle", "GroupProgress", "TaskHandle"),
     "omniq.models.event": ("TaskEvent",),
@@ -161,12 +169,15 @@ for _module, _names in {
     "omniq.models.worker": ("WorkerType",),
     "omniq.notebook": ("dashboard", "event_timeline", "queue_board", "schedule_board"),
     "omniq.options": ("TaskOptions",),
+    "omniq.health": ("ComponentHealth", "Health"),
+    "omniq.queue_manager": ("QueueManager", "QueueStats", "Stats"),
     "omniq.storage.events": ("BaseEventStorage",),
     "omniq.storage.queue": ("BaseTaskQueue",),
     "omniq.storage.results": ("BaseResultStorage",),
     "omniq.storage.schedules": ("BaseScheduleStorage",),
     "omniq.sync.app": ("OmniQ",),
     "omniq.sync.handles": ("SyncGroupHandle", "SyncTaskHandle"),
+    "omniq.sync.queue_manager": ("SyncQueueManager",),
     "omniq.sync.tasks": ("SyncTaskFunction",),
     "omniq.sync.worker_pool": ("SyncWorkerPool",),
     "omniq.tasks": ("TaskFunction",),

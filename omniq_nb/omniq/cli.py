@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from ._version import __version__
-from .app import AsyncOmniQ, Stats
+from .app import AsyncOmniQ
 from .config import Config
 from .errors import OmniQError
 from .masking import mask_url
 from .models.task import TaskStatus
 from .models.worker import DEFAULT_CONCURRENCY, WorkerType
+from .queue_manager import Stats
 from .registry import import_modules
 from .workers.pool import GRACE_SECONDS, WorkerPool
 

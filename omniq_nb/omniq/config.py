@@ -143,7 +143,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         return self.heartbeat if self.heartbeat is not None else self.lease / 3
 
     def store_url(self, component: str) -> str:
-        """The URL of ``queue``, ``results``, ``events`` or ``schedules``."""
+        """The URL of ``queue``, ``results``, ``events``, ``schedules`` or ``large_values``."""
         url: str = getattr(self, component) or self.url
         return url
 

@@ -31,7 +31,7 @@ class OutcomeWaiter:
     def __init__(self, results: BaseResultStorage, driver: Driver, poll_interval: float) -> None:
         self._results = results
         self._driver = driver
-        self._poll_interval = poll_interval
+        self.poll_interval = poll_interval
         self._waiting: dict[str, list[asyncio.Future[StoredOutcome]]] = {}
         self._urgent: set[str] = set()
         self._changes: Watcher | None = None
@@ -94,7 +94,7 @@ class OutcomeWaiter:
                 await self._look(list(self._waiting))
                 self._rest_until = clock() + _REST * (clock() - began)
                 continue
-            await changes.wait(rest if look_at_all else self._poll_interval)
+            await changes.wait(rest if look_at_all else self.poll_interval)
             # Forgotten here and nowhere else: a hint that comes during a look asks for another one.
             changes.clear()
             look_at_all = True

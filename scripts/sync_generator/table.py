@@ -48,6 +48,7 @@ SOURCES = (
     Source("handles.py", "handles.py", {"TaskHandle": "SyncTaskHandle", "GroupHandle": "SyncGroupHandle"}),
     Source("tasks.py", "tasks.py", {"TaskFunction": "SyncTaskFunction"}),
     Source("pools.py", "pools.py", {"Workers": "SyncWorkers"}),
+    Source("queue_manager.py", "queue_manager.py", {"QueueManager": "SyncQueueManager"}),
     Source("workers/pool.py", "worker_pool.py", {"WorkerPool": "SyncWorkerPool"}),
     Source("storage/component.py", "component.py", {"Component": "SyncComponent"}, "Made"),
     Source("storage/queue.py", "queue.py", {"BaseTaskQueue": "SyncTaskQueue"}),
