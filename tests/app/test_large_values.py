@@ -76,3 +76,20 @@ async def test_a_value_that_is_gone_fails_the_task_with_the_reason(app: AsyncOmn
     await parts.large.remove([f"{handle.id}.arguments"])
     async with app.workers():
         assert "is gone from its store" in ((await handle.wait()).error or "")
+
+
+async def test_what_earlier_attempts_left_goes_too(app: AsyncOmniQ) -> None:
+    @app.task(max_retries=0)
+    async def fail(text: str) -> str:
+        raise ValueError(text)
+
+    async with app.workers():
+        handle = await fail.enqueue("no")
+        await handle.wait()
+        await handle.retry()
+        await handle.wait()
+    parts = await app._ready()
+    keys = [("result", f"{handle.id}.{attempt}") for attempt in (1, 2)]
+    assert None not in await parts.results.driver.get(keys)
+    assert await app.purge(status="failed") == 1
+    assert await parts.results.driver.get(keys) == [None, None]

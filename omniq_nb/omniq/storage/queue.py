@@ -29,6 +29,8 @@ logger = logging.getLogger("omniq")
 NOTED_SECONDS = 0.05
 """An event that may wait goes out with the next write, or alone after this time."""
 _CONFLICTS = 20
+_ATTEMPTS_KEPT = 100
+"""Of a task that was tried thousands of times, the results of so many attempts are looked for when it is deleted."""
 _PAGE = 500
 
 
@@ -436,15 +438,23 @@ class BaseTaskQueue(Component):
         return purged
 
     async def delete(self, tasks: Sequence[Record]) -> int:
-        """Delete tasks that have not changed since they were read, with the results of their last attempts."""
-        results = await self._results.get([(RESULT, result_key(task.key, task.claims)) for task in tasks])
+        """Delete tasks that have not changed since they were read, with the results of all their attempts.
+
+        An attempt that is not the last one may have left a result too: before a replay, or by a worker that vanished
+        after it wrote the result and before it wrote the task.
+        """
+        keys = [result_key(task.key, attempt) for task in tasks for attempt in _attempts(task)]
+        results = await self._results.get([(RESULT, key) for key in keys])
         outcomes = await self.driver.write([Delete(task) for task in tasks])
         await self._results.write([Delete(result) for result in results if result is not None])
         if self._large is not None:
-            keys = [arguments_key(task.key) for task in tasks] + [result_key(task.key, task.claims) for task in tasks]
-            await self._large.remove(keys)
+            await self._large.remove([*(arguments_key(task.key) for task in tasks), *keys])
         self.on_end([task.key for task, deleted in zip(tasks, outcomes, strict=True) if deleted])
         return sum(outcomes)
+
+
+def _attempts(task: Record) -> range:
+    return range(max(1, task.claims - _ATTEMPTS_KEPT + 1), task.claims + 1)
 
 
 def _enqueued(record: Record, spec: TaskSpec) -> TaskEvent:
