@@ -43,9 +43,10 @@ layers: setup ## import-linter: dependencies point one way
 	$(call step,import-linter)
 	@$(BIN)/lint-imports --no-logo
 
-sync-check: setup ## the generated synchronous classes match the asynchronous ones
-	$(call step,synchronous classes)
+sync-check: setup ## what is generated is up to date: the synchronous classes, the README's table of backends
+	$(call step,generated files)
 	@$(BIN)/python scripts/generate_sync.py --check
+	@$(BIN)/python scripts/backends_table.py --check
 
 widgets-check: setup-node ## the front end: types, lint, unit tests, size, and that the committed bundle is its build
 	$(call step,widgets: types)
@@ -73,8 +74,9 @@ format: setup setup-node ## put Python and TypeScript into the project's format
 	@$(BIN)/ruff format .
 	@$(NPM) format
 
-sync: setup ## write the synchronous classes anew from the asynchronous ones
+sync: setup ## write what is generated anew: the synchronous classes, the README's table of backends
 	@$(BIN)/python scripts/generate_sync.py
+	@$(BIN)/python scripts/backends_table.py
 
 widgets: setup-node ## build the front end's bundle
 	@$(NPM) build
