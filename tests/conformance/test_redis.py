@@ -133,7 +133,9 @@ def _list(client: redis.Redis, prefix: str, record: Record) -> None:
     if record.due_at is not None:
         client.zadd(f"{prefix}later:{record.kind}", {record.key: record.due_at})
     if record.expires_at is not None:
-        client.zadd(f"{prefix}expiry:{record.kind}", {struct.pack(">Q", record.expires_at + _ZERO) + record.key.encode(): 0})
+        client.zadd(
+            f"{prefix}expiry:{record.kind}", {struct.pack(">Q", record.expires_at + _ZERO) + record.key.encode(): 0}
+        )
 
 
 def _unlist(client: redis.Redis, prefix: str, record: Record) -> None:

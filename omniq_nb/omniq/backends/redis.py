@@ -227,9 +227,7 @@ class RedisDriver(RemoteDriver):
             return []
         async with self._claiming:  # the server remembers one claim of each driver
             self._claims += 1
-            found = await self._run_once(
-                link, scripts.CLAIM, self._claims, kind, owner, limit, lease, every, *names
-            )
+            found = await self._run_once(link, scripts.CLAIM, self._claims, kind, owner, limit, lease, every, *names)
         return self._records(kind, found)
 
     async def write(self, ops: Sequence[Op]) -> list[bool]:

@@ -47,9 +47,7 @@ async def _find_all(run: Run, match: EventFilter, lists: Sequence[int]) -> list[
     return events
 
 
-async def _find_latest(
-    run: Run, match: EventFilter, lists: Sequence[tuple[int, float]], limit: int
-) -> list[TaskEvent]:
+async def _find_latest(run: Run, match: EventFilter, lists: Sequence[tuple[int, float]], limit: int) -> list[TaskEvent]:
     """From the list with the latest event on, until none can hold a later one."""
     best: list[tuple[int, int, int, TaskEvent]] = []
     for number, latest in lists:
