@@ -53,6 +53,12 @@ if TYPE_CHECKING:
         AsyncMemoryResultStorage,
         AsyncMemoryScheduleStorage,
     )
+    from .backends.postgres import (
+        AsyncPostgresEventStorage,
+        AsyncPostgresQueue,
+        AsyncPostgresResultStorage,
+        AsyncPostgresScheduleStorage,
+    )
     from .backends.sqlite import (
         AsyncSQLiteEventStorage,
         AsyncSQLiteQueue,
@@ -67,6 +73,7 @@ if TYPE_CHECKING:
     from .sync.app import OmniQ
     from .sync.handles import SyncGroupHandle, SyncTaskHandle
     from .sync.memory import MemoryEventStorage, MemoryQueue, MemoryResultStorage, MemoryScheduleStorage
+    from .sync.postgres import PostgresEventStorage, PostgresQueue, PostgresResultStorage, PostgresScheduleStorage
     from .sync.sqlite import SQLiteEventStorage, SQLiteQueue, SQLiteResultStorage, SQLiteScheduleStorage
     from .sync.tasks import SyncTaskFunction
     from .sync.worker_pool import SyncWorkerPool
@@ -78,6 +85,10 @@ __all__ = [
     "AsyncMemoryResultStorage",
     "AsyncMemoryScheduleStorage",
     "AsyncOmniQ",
+    "AsyncPostgresEventStorage",
+    "AsyncPostgresQueue",
+    "AsyncPostgresResultStorage",
+    "AsyncPostgresScheduleStorage",
     "AsyncSQLiteEventStorage",
     "AsyncSQLiteQueue",
     "AsyncSQLiteResultStorage",
@@ -99,6 +110,10 @@ __all__ = [
     "OmniQ",
     "OmniQError",
     "OptionError",
+    "PostgresEventStorage",
+    "PostgresQueue",
+    "PostgresResultStorage",
+    "PostgresScheduleStorage",
     "ResultTimeoutError",
     "Retry",
     "RetryPolicy",
@@ -147,9 +162,10 @@ __all__ = [
 ]
 
 _PARTS = ("Queue", "ResultStorage", "EventStorage", "ScheduleStorage")
+_BACKENDS = ("SQLite", "Memory", "Postgres")
 _LAZY = (
-    {f"Async{name}{part}": f"omniq.backends.{name.lower()}" for name in ("SQLite", "Memory") for part in _PARTS}
-    | {f"{name}{part}": f"omniq.sync.{name.lower()}" for name in ("SQLite", "Memory") for part in _PARTS}
+    {f"Async{name}{part}": f"omniq.backends.{name.lower()}" for name in _BACKENDS for part in _PARTS}
+    | {f"{name}{part}": f"omniq.sync.{name.lower()}" for name in _BACKENDS for part in _PARTS}
     | {
         "BaseEventStorage": "omniq.storage.events",
         "BaseResultStorage": "omniq.storage.results",

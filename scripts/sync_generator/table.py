@@ -56,6 +56,7 @@ SOURCES = (
     Source("storage/schedules.py", "schedules.py", {"BaseScheduleStorage": "SyncScheduleStorage"}),
     _backend("sqlite", "SQLite"),
     _backend("memory", "Memory"),
+    _backend("postgres", "Postgres"),
 )
 TWINS = {name: twin for source in SOURCES for name, twin in source.twins.items()}
 SOURCE_OF = {name: source for source in SOURCES for pair in source.twins.items() for name in pair}
