@@ -58,6 +58,8 @@ SOURCES = (
     _backend("sqlite", "SQLite"),
     _backend("memory", "Memory"),
     _backend("redis", "Redis"),
+    _backend("postgres", "Postgres"),
+    _backend("files", "File"),
 )
 TWINS = {name: twin for source in SOURCES for name, twin in source.twins.items()}
 SOURCE_OF = {name: source for source in SOURCES for pair in source.twins.items() for name in pair}
