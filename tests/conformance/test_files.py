@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from omniq.backends.files import FileDriver
+import pytest
+from omniq.backends import objects_plan, objects_upkeep
+from omniq.backends.files import FileDriver, Files
 from omniq.models.record import Record
 from omniq.testing import DriverConformance
 
@@ -47,3 +49,15 @@ class TestFiles(DriverConformance):
     def unusable_url(self, tmp_path: Path) -> str:
         (tmp_path / "a file").write_text("and no directory")
         return f"file:///{tmp_path / 'a file' / 'store'}"
+
+
+class TestFilesWithConstantUpkeep(TestFiles):
+    """The same with checkpoints, segments, Parquet files, large bodies and deletions all the time."""
+
+    @pytest.fixture(autouse=True)
+    def constant_upkeep(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(objects_upkeep, "COMMITS_PER_CHECKPOINT", 3)
+        monkeypatch.setattr(objects_upkeep, "EVENTS_PER_SEGMENT", 4)
+        monkeypatch.setattr(objects_upkeep, "SEGMENTS_PER_PARQUET", 3)
+        monkeypatch.setattr(objects_plan, "INLINE_BYTES", 4)
+        monkeypatch.setattr(Files, "grace", 0.0)

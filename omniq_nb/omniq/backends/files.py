@@ -32,9 +32,17 @@ from .doorbell import Doorbell
 from .objects import ObjectDriver
 from .objects_store import ObjectStore
 
+try:
+    import fcntl
+except ImportError:  # Windows: its processes take no turns, and try again when another one was faster
+    fcntl = None  # type: ignore[assignment]  # see above
+
 _INLINE_BYTES = 1_000_000
-_UNFINISHED, _WAKE = "unfinished", "wake"
-"""Directories for files that are being written, and for the doorbell's pipes."""
+_UNFINISHED, _WAKE, _TURN = "unfinished", "wake", "turn"
+"""Directories for files that are being written and for the doorbell's pipes; the file that a committing process locks."""
+_TURN_SECONDS = 0.1
+"""A process that holds its turn for longer is suspended, perhaps: the others go on."""
+_EAGER_LOOKS = 10
 _ABANDONED_SECONDS = 3600.0
 _DELETED_PER_HOP = 200
 
@@ -65,6 +73,7 @@ class Files(ObjectStore):
         self._unfinished = f"{root}{os.sep}{_UNFINISHED}{os.sep}{os.getpid()}-{secrets.token_hex(4)}-"
         self._numbers = count()
         self._durable = durable
+        self._turn: int | None = None
 
     async def open(self, *, create: bool) -> int | None:  # noqa: ARG002 -- a directory is always created
         unfinished = Path(self._root, _UNFINISHED)
@@ -75,10 +84,31 @@ class Files(ObjectStore):
             with contextlib.suppress(FileNotFoundError):
                 if entry.stat().st_mtime < over:
                     os.unlink(entry.path)  # noqa: PTH108 -- paths are text here, see `_read`
+        if fcntl is not None:
+            self._turn = os.open(self._root + _TURN, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         return None
 
     async def close(self) -> None:
-        pass
+        if self._turn is not None:
+            os.close(self._turn)
+            self._turn = None
+
+    async def take_turn(self) -> None:
+        if self._turn is None:
+            return
+        give_up_at, looks = time.monotonic() + _TURN_SECONDS, 0
+        while time.monotonic() < give_up_at:
+            try:
+                fcntl.flock(self._turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                looks += 1
+                await asyncio.sleep(0 if looks < _EAGER_LOOKS else 0.001)
+            else:
+                return
+
+    def end_turn(self) -> None:
+        if self._turn is not None:
+            fcntl.flock(self._turn, fcntl.LOCK_UN)
 
     # --- objects ---
 

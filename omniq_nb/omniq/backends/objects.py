@@ -38,16 +38,16 @@ from typing import Any, ClassVar, Unpack
 from urllib.parse import parse_qs, urlsplit
 
 from ..clock import Clock, system_clock
-from ..errors import ConfigError, NotOpenError, StoreCorruptError, StoreError, StoreTooNewError, StoreUnavailableError
+from ..errors import ConfigError, NotOpenError, StoreBusyError, StoreCorruptError, StoreError, StoreTooNewError
 from ..models.event import TaskEvent
-from ..models.record import Columns, EventFilter, Filter, Insert, Op, Page, Record, Replace
+from ..models.record import Columns, EventFilter, Filter, Op, Page, Record
 from ..storage.driver import DriverSettings, Key, Position
 from ..storage.remote import RemoteDriver
 from ..storage.watch import Watcher, Watchers
 from .objects_events import Events
-from .objects_format import FORMAT, MARKER, Row, pack, record_of, unique
+from .objects_format import FORMAT, MARKER, Row, Trim, pack, record_of, unique
 from .objects_log import Log
-from .objects_plan import INLINE_BYTES, Claim, Note, Plan, Request, Trim, Write, large_bodies, uploads_of
+from .objects_plan import Claim, Note, Plan, Request, Write, has_large_bodies, large_bodies, uploads_of
 from .objects_state import Listener, Replica, join, leave, seconds_now
 from .objects_store import ObjectStore
 from .objects_upkeep import Upkeep
@@ -55,8 +55,7 @@ from .objects_upkeep import Upkeep
 logger = logging.getLogger("omniq")
 
 _OPS_PER_COMMIT = 10_000
-_TRIES = 30
-"""A commit's name that is taken, and whose object does not show, is tried so often."""
+_BUSY_SECONDS = 60.0
 _LONGEST_PAUSE = 0.5
 _CONTENDED_SECONDS = 1.0
 """After a lost race the driver looks before it writes, for so long."""
@@ -182,10 +181,8 @@ class ObjectDriver(RemoteDriver, Listener):
         self._opened()
         if not ops:
             return []
-        if any(len(op.record.body) > INLINE_BYTES for op in ops if isinstance(op, Insert | Replace)):
-            outcomes: list[bool] = await self._request(await self._with_blobs(ops))
-        else:
-            outcomes = await self._request(Write(ops))
+        write = await self._with_blobs(ops) if has_large_bodies(ops) else Write(ops)
+        outcomes: list[bool] = await self._request(write)
         return outcomes
 
     async def _with_blobs(self, ops: Sequence[Op]) -> Write:
@@ -247,13 +244,22 @@ class ObjectDriver(RemoteDriver, Listener):
 
     async def _commit(self, requests: list[Request]) -> Sequence[Any]:
         """Decide, and write what was decided, again and again until nobody else was faster."""
+        assert self._store is not None
+        await self._store.take_turn()
+        try:
+            return await self._commit_in_turn(requests)
+        finally:
+            self._store.end_turn()
+
+    async def _commit_in_turn(self, requests: list[Request]) -> Sequence[Any]:
         log, replica, loop = self._log, self._replica, asyncio.get_running_loop()
         assert log is not None
         assert self._store is not None
         fresh = self._store.looks_cheaply or loop.time() < self._contended_until
         if fresh:
             await log.catch_up()
-        for attempt in range(_TRIES):
+        attempt, give_up_at = 0, loop.time() + _BUSY_SECONDS
+        while loop.time() < give_up_at:
             began = seconds_now()
             with replica.lock:
                 plan = Plan(replica.state, requests, self.clock())
@@ -274,8 +280,9 @@ class ObjectDriver(RemoteDriver, Listener):
                 self._committed(log, plan, requests, number, len(data), began)
                 return plan.outcomes
             self._undo(plan)
+            attempt += 1
             fresh = await self._read_on(log, number, attempt, lost=loaded and not plan.is_empty)
-        raise StoreUnavailableError(self.url, "it is being written all the time", sent=False)
+        raise StoreBusyError(self.url, f"{attempt} commits were overtaken")
 
     def _encode(self, plan: Plan) -> tuple[str, bytes]:
         if plan.is_empty:

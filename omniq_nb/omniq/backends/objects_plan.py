@@ -67,7 +67,10 @@ class Note(msgspec.Struct, frozen=True):
 
 Request = Claim | Write | Note
 
-_WRITES = (Insert, Replace)
+
+def has_large_bodies(ops: Sequence[Op]) -> bool:
+    """Whether some body is too long for the log."""
+    return any(len(op.record.body) > INLINE_BYTES for op in ops if type(op) is Insert or type(op) is Replace)
 
 
 def large_bodies(state: State, ops: Sequence[Op], now: int) -> tuple[Blobs, dict[str, bytes]]:
@@ -78,9 +81,9 @@ def large_bodies(state: State, ops: Sequence[Op], now: int) -> tuple[Blobs, dict
     names: Blobs = {}
     missing: dict[str, bytes] = {}
     for op in ops:
-        if type(op) not in _WRITES or len(op.record.body) <= INLINE_BYTES:  # type: ignore[union-attr]  # see `type`
+        if not isinstance(op, Insert | Replace) or len(op.record.body) <= INLINE_BYTES:
             continue
-        record: Record = op.record  # type: ignore[union-attr]  # see above
+        record = op.record
         digest = digest_of(record.body)
         old = state.find(record.kind, record.key)
         if old is not None and old.blob is not None and old.blob.endswith(digest):

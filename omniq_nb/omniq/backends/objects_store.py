@@ -56,3 +56,9 @@ class ObjectStore(abc.ABC):
     @abc.abstractmethod
     async def delete(self, names: Collection[str]) -> None:
         """Delete objects; those that are not there are no trouble."""
+
+    async def take_turn(self) -> None:
+        """Wait a moment while another process commits, where the store can tell. No commit rests on it but its speed."""
+
+    def end_turn(self) -> None:
+        """Let others commit."""
