@@ -37,11 +37,29 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from .app import AsyncOmniQ
+    from .backends.files import (
+        AsyncFileEventStorage,
+        AsyncFileQueue,
+        AsyncFileResultStorage,
+        AsyncFileScheduleStorage,
+    )
     from .backends.memory import (
         AsyncMemoryEventStorage,
         AsyncMemoryQueue,
         AsyncMemoryResultStorage,
         AsyncMemoryScheduleStorage,
+    )
+    from .backends.postgres import (
+        AsyncPostgresEventStorage,
+        AsyncPostgresQueue,
+        AsyncPostgresResultStorage,
+        AsyncPostgresScheduleStorage,
+    )
+    from .backends.redis import (
+        AsyncRedisEventStorage,
+        AsyncRedisQueue,
+        AsyncRedisResultStorage,
+        AsyncRedisScheduleStorage,
     )
     from .backends.sqlite import (
         AsyncSQLiteEventStorage,
@@ -65,9 +83,12 @@ if TYPE_CHECKING:
     from .storage.results import BaseResultStorage
     from .storage.schedules import BaseScheduleStorage
     from .sync.app import OmniQ
+    from .sync.files import FileEventStorage, FileQueue, FileResultStorage, FileScheduleStorage
     from .sync.handles import SyncGroupHandle, SyncTaskHandle
     from .sync.memory import MemoryEventStorage, MemoryQueue, MemoryResultStorage, MemoryScheduleStorage
+    from .sync.postgres import PostgresEventStorage, PostgresQueue, PostgresResultStorage, PostgresScheduleStorage
     from .sync.queue_manager import SyncQueueManager
+    from .sync.redis import RedisEventStorage, RedisQueue, RedisResultStorage, RedisScheduleStorage
     from .sync.sqlite import SQLiteEventStorage, SQLiteQueue, SQLiteResultStorage, SQLiteScheduleStorage
     from .sync.tasks import SyncTaskFunction
     from .sync.worker_pool import SyncWorkerPool
@@ -75,11 +96,23 @@ if TYPE_CHECKING:
     from .workers.pool import WorkerPool
 
 __all__ = [
+    "AsyncFileEventStorage",
+    "AsyncFileQueue",
+    "AsyncFileResultStorage",
+    "AsyncFileScheduleStorage",
     "AsyncMemoryEventStorage",
     "AsyncMemoryQueue",
     "AsyncMemoryResultStorage",
     "AsyncMemoryScheduleStorage",
     "AsyncOmniQ",
+    "AsyncPostgresEventStorage",
+    "AsyncPostgresQueue",
+    "AsyncPostgresResultStorage",
+    "AsyncPostgresScheduleStorage",
+    "AsyncRedisEventStorage",
+    "AsyncRedisQueue",
+    "AsyncRedisResultStorage",
+    "AsyncRedisScheduleStorage",
     "AsyncSQLiteEventStorage",
     "AsyncSQLiteQueue",
     "AsyncSQLiteResultStorage",
@@ -92,6 +125,10 @@ __all__ = [
     "Config",
     "ConfigError",
     "DeadlockError",
+    "FileEventStorage",
+    "FileQueue",
+    "FileResultStorage",
+    "FileScheduleStorage",
     "GroupHandle",
     "GroupProgress",
     "Health",
@@ -103,8 +140,16 @@ __all__ = [
     "OmniQ",
     "OmniQError",
     "OptionError",
+    "PostgresEventStorage",
+    "PostgresQueue",
+    "PostgresResultStorage",
+    "PostgresScheduleStorage",
     "QueueManager",
     "QueueStats",
+    "RedisEventStorage",
+    "RedisQueue",
+    "RedisResultStorage",
+    "RedisScheduleStorage",
     "ResultTimeoutError",
     "Retry",
     "RetryPolicy",
@@ -153,11 +198,10 @@ __all__ = [
     "task",
 ]
 
-_BACKENDS = ("SQLite", "Memory")
+_BACKENDS = {"SQLite": "sqlite", "Memory": "memory", "File": "files", "Redis": "redis", "Postgres": "postgres"}
 _PARTS = ("Queue", "ResultStorage", "EventStorage", "ScheduleStorage")
-_LAZY = {f"Async{backend}{part}": f"omniq.backends.{backend.lower()}" for backend in _BACKENDS for part in _PARTS} | {
-    f"{backend}{part}": f"omniq.sync.{backend.lower()}" for backend in _BACKENDS for part in _PARTS
-}
+_LAZY = {f"Async{name}{part}": f"omniq.backends.{module}" for name, module in _BACKENDS.items() for part in _PARTS}
+_LAZY |= {f"{name}{part}": f"omniq.sync.{module}" for name, module in _BACKENDS.items() for part in _PARTS}
 for _module, _names in {
     "omniq.app": ("AsyncOmniQ",),
     "omniq.config": ("Config",),

