@@ -49,6 +49,12 @@ if TYPE_CHECKING:
         AsyncMemoryResultStorage,
         AsyncMemoryScheduleStorage,
     )
+    from .backends.nats import (
+        AsyncNATSEventStorage,
+        AsyncNATSQueue,
+        AsyncNATSResultStorage,
+        AsyncNATSScheduleStorage,
+    )
     from .backends.postgres import (
         AsyncPostgresEventStorage,
         AsyncPostgresQueue,
@@ -86,6 +92,7 @@ if TYPE_CHECKING:
     from .sync.files import FileEventStorage, FileQueue, FileResultStorage, FileScheduleStorage
     from .sync.handles import SyncGroupHandle, SyncTaskHandle
     from .sync.memory import MemoryEventStorage, MemoryQueue, MemoryResultStorage, MemoryScheduleStorage
+    from .sync.nats import NATSEventStorage, NATSQueue, NATSResultStorage, NATSScheduleStorage
     from .sync.postgres import PostgresEventStorage, PostgresQueue, PostgresResultStorage, PostgresScheduleStorage
     from .sync.queue_manager import SyncQueueManager
     from .sync.redis import RedisEventStorage, RedisQueue, RedisResultStorage, RedisScheduleStorage
@@ -104,6 +111,10 @@ __all__ = [
     "AsyncMemoryQueue",
     "AsyncMemoryResultStorage",
     "AsyncMemoryScheduleStorage",
+    "AsyncNATSEventStorage",
+    "AsyncNATSQueue",
+    "AsyncNATSResultStorage",
+    "AsyncNATSScheduleStorage",
     "AsyncOmniQ",
     "AsyncPostgresEventStorage",
     "AsyncPostgresQueue",
@@ -137,6 +148,10 @@ __all__ = [
     "MemoryQueue",
     "MemoryResultStorage",
     "MemoryScheduleStorage",
+    "NATSEventStorage",
+    "NATSQueue",
+    "NATSResultStorage",
+    "NATSScheduleStorage",
     "OmniQ",
     "OmniQError",
     "OptionError",
@@ -198,7 +213,14 @@ __all__ = [
     "task",
 ]
 
-_BACKENDS = {"SQLite": "sqlite", "Memory": "memory", "File": "files", "Redis": "redis", "Postgres": "postgres"}
+_BACKENDS = {
+    "SQLite": "sqlite",
+    "Memory": "memory",
+    "File": "files",
+    "Redis": "redis",
+    "Postgres": "postgres",
+    "NATS": "nats",
+}
 _PARTS = ("Queue", "ResultStorage", "EventStorage", "ScheduleStorage")
 _LAZY = {f"Async{name}{part}": f"omniq.backends.{module}" for name, module in _BACKENDS.items() for part in _PARTS}
 _LAZY |= {f"{name}{part}": f"omniq.sync.{module}" for name, module in _BACKENDS.items() for part in _PARTS}

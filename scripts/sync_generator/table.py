@@ -60,6 +60,7 @@ SOURCES = (
     _backend("redis", "Redis"),
     _backend("postgres", "Postgres"),
     _backend("files", "File"),
+    _backend("nats", "NATS"),
 )
 TWINS = {name: twin for source in SOURCES for name, twin in source.twins.items()}
 SOURCE_OF = {name: source for source in SOURCES for pair in source.twins.items() for name in pair}

@@ -40,7 +40,9 @@ async def test_an_unknown_scheme_names_the_known_ones_and_no_password(plugin: No
 
 
 async def test_a_missing_client_library_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    backend: Any = registry.BACKENDS["s3"]._replace(module="no_such_client_library")
-    monkeypatch.setitem(registry.BACKENDS, "s3", backend)
-    with pytest.raises(MissingExtraError, match=r"s3:// needs a package that is missing: pip install 'omniq-nb\[s3\]'"):
-        await AsyncOmniQ("s3://bucket").open()
+    backend: Any = registry.BACKENDS["redis"]._replace(module="no_such_client_library")
+    monkeypatch.setitem(registry.BACKENDS, "redis", backend)
+    with pytest.raises(
+        MissingExtraError, match=r"redis:// needs a package that is missing: pip install 'omniq-nb\[redis\]'"
+    ):
+        await AsyncOmniQ("redis://h", secret="a secret of enough bytes").open()

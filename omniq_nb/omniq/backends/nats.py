@@ -32,11 +32,11 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from typing import Any, ClassVar, Self, TypeVar, Unpack
+from typing import ClassVar, Self, TypeVar, Unpack
 from urllib.parse import parse_qs, urlsplit
 
 from ..clock import system_clock
-from ..errors import ConfigError, NotOpenError, StoreCorruptError, StoreError, StoreUnavailableError
+from ..errors import ConfigError, NotOpenError, StoreCorruptError, StoreError
 from ..masking import mask_url
 from ..models.event import TaskEvent
 from ..models.record import Columns, EventFilter, Filter, Op, Page, Record
@@ -100,7 +100,7 @@ class NATSDriver(RemoteDriver):
             "user_credentials",
             "nkeys_seed",
             "tls",
-        }  # fmt: skip
+        }
     )
     foreign_errors: ClassVar[tuple[type[BaseException], ...]] = FOREIGN_ERRORS
 
@@ -297,13 +297,15 @@ class NATSDriver(RemoteDriver):
 
     async def _find(self, find: Callable[[Store], Sequence[Row]]) -> list[Record]:
         """Look records up in the replica as it is now."""
-        for _ in range(3):
+        tries = 3
+        while True:
             await self._catch_up()
             try:
                 return await self._records(self._store, find(self._store))
             except _GoneError as error:
-                gone = error  # the record was replaced or deleted just now; or it is damaged
-        raise StoreCorruptError(mask_url(self.url), str(gone)) from gone
+                tries -= 1
+                if not tries:  # else the record was replaced or deleted just now, perhaps
+                    raise StoreCorruptError(mask_url(self.url), str(error)) from error
 
     async def get(self, keys: Sequence[Key]) -> list[Record | None]:
         there: list[bool] = []

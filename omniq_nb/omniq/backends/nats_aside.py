@@ -181,7 +181,7 @@ class Aside:
         await self._purge({"filter": self._manifest, "keep": 1})
 
     async def _delete_abandoned(self, before: int, rows: list[Row]) -> None:
-        """Delete blobs whose writers vanished before they named them: older than ``before`` and than any that is used."""
+        """Delete blobs whose writers vanished before they named them: older than ``before`` and than any used one."""
         used = (_numbers(row.blob)[0] for row in rows if row.blob is not None)
         await self._purge({"filter": self._blobs, "seq": min(before, min(used, default=before))})
 

@@ -109,11 +109,13 @@ class Log:
         common = {
             "retention": "limits", "storage": options.get("storage", "file"), "discard": "new", "max_msgs": -1,
             "max_age": 0, "max_consumers": -1, "num_replicas": options.get("replicas", 1), "allow_direct": True,
-            "compression": options.get("compression", "none"), "max_msgs_per_subject": -1, "metadata": {_META: str(SCHEMA)},
+            "compression": options.get("compression", "none"), "max_msgs_per_subject": -1,
+            "metadata": {_META: str(SCHEMA)},
         }  # fmt: skip
         aside = common | {"name": self._names.aside, "subjects": [f"{self._names.aside_subject}.>"], "max_bytes": -1}
         log = common | {
-            "name": self._names.stream, "subjects": [self._names.subject], "max_bytes": options.get("max_bytes", -1), "duplicate_window": _DUPLICATES_NS, "deny_delete": True,
+            "name": self._names.stream, "subjects": [self._names.subject], "max_bytes": options.get("max_bytes", -1),
+            "duplicate_window": _DUPLICATES_NS, "deny_delete": True,
         }  # fmt: skip
         for config in (aside, log):  # the log last: whoever sees it finds the other
             await self._connection.request(f"STREAM.CREATE.{config['name']}", config)

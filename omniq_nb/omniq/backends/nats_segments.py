@@ -146,10 +146,13 @@ class Segments:
     def pack(self, step: int) -> Iterator[Packed]:
         """As parts of a snapshot, each of so many segments at most."""
         for start in range(0, len(self._at), step):
-            at = self._at[start : start + step]
+            part = slice(start, start + step)
+            at = self._at[part]
             yield Packed(
                 at.tolist(),
-                *(column[start : start + step].tolist() for column in (self._n, self._low, self._high)),
+                self._n[part].tolist(),
+                self._low[part].tolist(),
+                self._high[part].tolist(),
                 {each: self._places[each] for each in at if each in self._places} if self._places else {},
                 {each: tuple(self._unheard[each]) for each in at if each in self._unheard} if self._unheard else {},
             )

@@ -31,6 +31,8 @@ _RECENT = 256
 SNAPSHOT_BYTES = 16 * 2**20
 """A snapshot is written when the log has grown by so much, and by as much as the last snapshot was large."""
 
+_CARE_ERRORS: tuple[type[BaseException], ...] = (*FOREIGN_ERRORS, StoreError)
+
 
 class Transaction:
     """What this process writes to the log in one go.
@@ -306,7 +308,7 @@ class Store:
         async def logged() -> None:
             try:
                 await work
-            except (*FOREIGN_ERRORS, StoreError) as error:
+            except _CARE_ERRORS as error:
                 logger.warning("%s: %s", complaint, error)
 
         task = asyncio.ensure_future(logged())

@@ -235,7 +235,8 @@ def record_of(row: Row) -> Record:
 
 def wire_op(op: Op) -> WireOp:
     """The operation as the log has it."""
-    return _WIRE[type(op)](op)
+    made: WireOp = _WIRE[type(op)](op)
+    return made
 
 
 def _put(op: Insert) -> Put:
