@@ -135,8 +135,9 @@ class PostgresDriver(RemoteDriver):
         )
 
     async def _connect(self) -> asyncpg.Pool:
+        # No least size: the pool would see to it with a traceback in the log for each try while the server is away.
         pool = await asyncpg.create_pool(
-            self._dsn, min_size=1, max_size=self.settings.pool_size, reset=_leave_as_it_is, **self._arguments()
+            self._dsn, min_size=0, max_size=self.settings.pool_size, reset=_leave_as_it_is, **self._arguments()
         )
         try:
             async with pool.acquire() as connection:
