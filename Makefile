@@ -16,7 +16,7 @@ step = @printf '\n==> %s\n' '$(1)'
 .DEFAULT_GOAL := help
 # The steps share one environment, and their output should be read from top to bottom.
 .NOTPARALLEL:
-.PHONY: help demo lab test lint types layers sync-check widgets-check pytest bench format sync widgets constraints \
+.PHONY: help clusters demo lab test lint types layers sync-check widgets-check pytest bench format sync widgets constraints \
 	clean distclean setup setup-lab setup-browser setup-node
 
 help: ## this list
@@ -63,6 +63,10 @@ widgets-check: setup-node ## the front end: types, lint, unit tests, size, and t
 pytest: setup setup-browser ## every Python test, the notebooks and the browser among them
 	$(call step,pytest)
 	@$(WITH_VENV) pytest $(PYTEST_ARGS)
+
+clusters: setup ## the whole conformance suite on Redis Cluster and on three NATS servers (takes some minutes)
+	$(call step,clusters)
+	@$(WITH_VENV) pytest -m cluster tests/conformance
 
 bench: ## the benchmarks, side by side with peers (BENCH_ARGS=--help lists the options)
 	@$(BOOTSTRAP) bench

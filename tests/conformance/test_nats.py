@@ -158,7 +158,7 @@ class TestNATS(_NATSConformance):
         return f"nats://somebody:hunter2@127.0.0.1:{free_port()}"
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 class TestNATSCluster(_NATSConformance):
     """On three servers, each of which has every message; connections go to any of them."""
 

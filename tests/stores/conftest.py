@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.servers import nats, postgres
-from tests.servers.redis import RedisServer
+from tests.servers.redis import RedisCluster, RedisServer
 
 SECRET = "a secret of enough bytes for tests"
 
@@ -25,12 +25,20 @@ def redis_server() -> RedisServer:
     return server
 
 
+@functools.cache
+def redis_cluster() -> RedisCluster:
+    """One cluster for the whole test run; it ends with it."""
+    return RedisCluster(Path(tempfile.mkdtemp(prefix="omniq-redis-"))).__enter__()
+
+
 URLS: dict[str, Callable[[Path], str]] = {
     "sqlite": lambda directory: f"sqlite:///{directory}/{uuid.uuid4().hex}.db",
     "file": lambda directory: f"file:///{directory}/{uuid.uuid4().hex}",
     "redis": lambda _: redis_server().url(uuid.uuid4().hex),
     "postgres": lambda _: postgres.shared_server().url(),
     "nats": lambda _: f"{nats.shared_server().url}?namespace={nats.new_namespace()}",
+    "redis-cluster": lambda _: redis_cluster().url(uuid.uuid4().hex),
+    "nats-cluster": lambda _: f"{nats.shared_cluster().url}?namespace={nats.new_namespace()}",
 }
 """By a backend's name: what gives the URL of an empty store."""
 
