@@ -62,6 +62,7 @@ class TestRedis(_Redis):
             yield
 
 
+@pytest.mark.cluster
 class TestRedisCluster(_Redis):
     @pytest.fixture(scope="class", autouse=True)
     @classmethod

@@ -2,8 +2,8 @@
 
 Everything that changes a store is one Lua script, so a batch of operations is carried out as a whole or not at all, and
 is so in the append-only file and on replicas too. How much of what was accepted survives a crash is the server's
-setting: with ``appendfsync always`` all of it, with ``everysec`` up to a second's work is lost in a power cut. A replica
-that takes over may miss the last moments, as Redis replicates asynchronously: a task is then run once more.
+setting: with ``appendfsync always`` all of it, with ``everysec`` up to a second's work is lost in a power cut. A
+replica that takes over may miss the last moments, as Redis replicates asynchronously: a task is then run once more.
 
 What lies where (KIND is a kind of record; every key begins with ``omniq:{NAMESPACE}:``):
 
@@ -90,7 +90,8 @@ class RedisDriver(RemoteDriver):
 
     Args:
         url: ``redis://[user:password@]host[:port][/database][?namespace=name]``; ``rediss`` for TLS;
-            ``redis+cluster://host:port,host:port`` and ``rediss+cluster`` for a cluster. Other parameters are redis-py's.
+            ``redis+cluster://host:port,host:port`` and ``rediss+cluster`` for a cluster. Other parameters are
+            redis-py's.
         clock: The server's, unless a test passes its own.
         durability: Without effect: the server's configuration decides.
         options: For redis-py's connections.
@@ -186,6 +187,7 @@ class RedisDriver(RemoteDriver):
         clock = self.clock
         sent_at = monotonic()
         given = b"" if isinstance(clock, StoreClock) else clock()
+        answer: list[Any]
         shown, *answer = await link.run(script, given, *arguments)
         if isinstance(clock, StoreClock):
             clock.learn(sent_at, int(shown))
@@ -274,8 +276,8 @@ class RedisDriver(RemoteDriver):
         self._calls += 1
         try:
             (said,) = await self._run_once(
-                self._link, scripts.WRITE, self._calls, b"".join([batch.heads for batch in batches]), len(kinds), *kinds,
-                *arguments,
+                self._link, scripts.WRITE, self._calls, b"".join([batch.heads for batch in batches]), len(kinds),
+                *kinds, *arguments,
             )  # fmt: skip
         except StoreError as error:
             if len(requests) > 1 and not isinstance(error, StoreUnavailableError):

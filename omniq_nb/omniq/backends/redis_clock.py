@@ -15,8 +15,9 @@ class StoreClock:
 
     Every answer of a script carries the moment at which it ran, which lies between the sending of the call and the
     arrival of the answer. So each answer bounds how much more the server's clock shows than this machine's monotonic
-    one. The lower bound is used, the greatest so far, as long as no answer proves it too great: what is due "now" by it
-    is due at the server. It does not run back, unless the server's clock is set back: what is enqueued later is younger.
+    one. The lower bound is used, the greatest so far, as long as no answer proves it too great: what is due "now" by
+    it is due at the server. It does not run back, unless the server's clock is set back: what is enqueued later is
+    younger.
     """
 
     def __init__(self) -> None:

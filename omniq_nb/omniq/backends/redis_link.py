@@ -50,7 +50,7 @@ async def connect(place: Place, address: Address) -> Connection:
     connection = place.connection(address)
     try:
         async with asyncio.timeout(place.patience):
-            await connection.connect()
+            await connection.connect()  # type: ignore[no-untyped-call]  # redis-py types it in part
     except (TimeoutError, errors.TimeoutError, OSError) as error:
         raise UnsentError(f"{address} did not answer") from error
     except errors.AuthenticationError:

@@ -96,6 +96,6 @@ async def trim_log(run: Run, before: int) -> int:
     trimmed = 0
     while True:
         count, lists = await run(scripts.LOG_TRIM, before)
-        trimmed += count
+        trimmed += int(count)
         if not lists:
             return trimmed

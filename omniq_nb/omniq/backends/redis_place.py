@@ -81,7 +81,7 @@ class Place:
 
     @property
     def prefix(self) -> str:
-        """What all keys begin with. The braces keep them in one slot of a cluster, so that scripts can touch them all."""
+        """What all keys begin with. The braces keep them in one slot of a cluster, so scripts can touch them all."""
         return f"omniq:{{{self.namespace}}}:"
 
     def connection(self, address: Address) -> Connection:
