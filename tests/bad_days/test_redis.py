@@ -120,6 +120,11 @@ async def test_killed_server_in_the_middle_of_a_run(
         app: AsyncOmniQ = make_app(server.url())
         await app.open()
         workers = [start(server.url(), "--concurrency", "10") for _ in range(2)]
+
+        async def both_are_there() -> bool:
+            return len((await app.stats()).workers) == 2
+
+        await until(both_are_there)  # a worker that finds no store when it starts gives up
         handles = [await app.enqueue("step", args=(str(notes), n, 0.02)) for n in range(400)]
         for share in (0.2, 0.5):
             await until(lambda share=share: notes.exists() and len(notes.read_text().splitlines()) >= share * 400)
