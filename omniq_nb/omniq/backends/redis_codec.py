@@ -25,13 +25,13 @@ LARGEST = 500_000_000
 _ZERO = 1 << 63
 _LARGEST_RANK = 1 << 53
 
-_HEAD = struct.Struct(">BBiI")
+_HEAD = struct.Struct(">BBII")
 _FENCE = struct.Struct(">Qq")
 _MOMENT = struct.Struct(">Q")
 _BEGIN, _INSERT, _REPLACE, _EXTEND, _DELETE, _APPEND = range(6)
-_ALWAYS, _NEVER = -1, -2
+_ALWAYS, _NEVER = 2**32 - 1, 2**32 - 2
 """In the place of the operation that one comes `after`."""
-_BEGIN_BATCH = _HEAD.pack(_BEGIN, 0, -1, 0)
+_BEGIN_BATCH = _HEAD.pack(_BEGIN, 0, _ALWAYS, 0)
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[TaskEvent]).decode

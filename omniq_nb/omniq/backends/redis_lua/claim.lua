@@ -40,8 +40,7 @@ local function promote()
     local key = due[i]
     remove(names.later, key)
     if value then
-      local flags, of_partition = unpack_fields(TAIL, check(kind, key, value), AT_FLAGS)
-      local partition = sub(value, HEADER_SIZE + 1, HEADER_SIZE + of_partition)
+      local flags, partition = tail(check(kind, key, value))
       if band(flags, DUE) ~= 0 then enqueue(names, key, partition, place(value), number(value, AT_DUE), now) end
     end
   end

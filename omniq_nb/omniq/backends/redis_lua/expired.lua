@@ -15,8 +15,7 @@ if not string.find(set_ones, 's', 1, true) then state = nil end
 
 local function matches(key, value)
   if sub(key, 1, #prefix_of_keys) ~= prefix_of_keys then return false end
-  local _, of_partition, of_state = unpack_fields(TAIL, check(kind, key, value), AT_FLAGS)
-  local its_partition, its_state = partition_and_state(value, of_partition, of_state)
+  local _, its_partition, its_state = tail(check(kind, key, value))
   return (not partition or its_partition == partition) and (not state or its_state == state)
 end
 

@@ -2,13 +2,12 @@
 --
 -- ARGV: the moment or '', the writer, the number of its call, '1' if the call is sent again, the heads of the
 -- operations, the number of kinds, the kinds, then the operations' arguments. A head is the code, the number of the
--- kind, the index of the operation that it comes `after` (-1: none, -2: one that did not apply), and how many events it
+-- kind, the index of the operation that it comes `after` (2^32-1: none, 2^32-2: one that did not apply), and how many events it
 -- appends.
 -- Gives the moment, and the outcomes, a '1' or '0' each.
 
 local BEGIN, INSERT, REPLACE, EXTEND, DELETE, APPEND = 0, 1, 2, 3, 4, 5
-local HEAD, HEAD_SIZE = '>BBi4I4', 10
-local ALWAYS = -1
+local HEAD_SIZE, ALWAYS, NEVER = 10, 2 ^ 32 - 1, 2 ^ 32 - 2
 local ARGUMENTS = {[INSERT] = 2, [REPLACE] = 3, [EXTEND] = 3, [DELETE] = 2}
 local CALL_KEPT = 600000 -- milliseconds for which a writer may ask again
 local BLOCK = 1000 -- events in one part of the log
@@ -28,11 +27,16 @@ local argument = first_kind + tonumber(ARGV[6])
 local stored, claimable, changed = {}, false, false -- kind -> key -> value, or false
 local dirty, events = {}, {}
 
+local function head_at(at)
+  local code, kind, a, b, c, d, e, f, g, h = byte(heads, at, at + HEAD_SIZE - 1)
+  return code, kind, ((a * 256 + b) * 256 + c) * 256 + d, ((e * 256 + f) * 256 + g) * 256 + h
+end
+
 -- Read the records that the operations name, before the first is applied.
 local function read()
   local keys, at = {}, argument
   for head = 1, #heads, HEAD_SIZE do
-    local code, kind, _, count = unpack_fields(HEAD, heads, head)
+    local code, kind, _, count = head_at(head)
     if ARGUMENTS[code] then
       kind = ARGV[first_kind + kind]
       local of_kind = keys[kind] or {}
@@ -121,8 +125,8 @@ local apply = {
 local outcomes, begin = {}, 0
 read()
 for at = 1, #heads, HEAD_SIZE do
-  local code, kind, after, count = unpack_fields(HEAD, heads, at)
-  local goes = after == ALWAYS or after >= 0 and outcomes[begin + after + 1]
+  local code, kind, after, count = head_at(at)
+  local goes = after == ALWAYS or after ~= NEVER and outcomes[begin + after + 1]
   if code == BEGIN then
     begin = #outcomes
   elseif code == APPEND then
