@@ -109,6 +109,11 @@ async def _assert_each_ended_once(app: AsyncOmniQ, ids: list[str]) -> None:
     assert await parts.queue.driver.claim("task", None, "nobody", 10, SECOND) == []
 
 
+def _pids(notes: Path) -> list[str]:
+    """Who has begun a task, one each time."""
+    return [line.split()[1] for line in notes.read_text().splitlines()] if notes.exists() else []
+
+
 # --- servers that go and come back ---
 
 
@@ -127,7 +132,8 @@ async def test_killed_server_in_the_middle_of_a_run(
         await until(both_are_there)  # a worker that finds no store when it starts gives up
         handles = [await app.enqueue("step", args=(str(notes), n, 0.02)) for n in range(400)]
         for share in (0.2, 0.5):
-            await until(lambda share=share: notes.exists() and len(notes.read_text().splitlines()) >= share * 400)
+            # Both of them have begun: a worker that is just being started gives up where there is no server.
+            await until(lambda share=share: len(_pids(notes)) >= share * 400 and len(set(_pids(notes))) == 2)
             await asyncio.to_thread(server.kill)
             await asyncio.sleep(0.7)  # longer than calls are repeated
             await asyncio.to_thread(server.start)
