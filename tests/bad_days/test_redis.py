@@ -258,6 +258,22 @@ async def test_server_that_falls_silent_is_noticed(server: RedisServer) -> None:
                 assert {record.key for record in (await driver.scan(Filter(kind="task"))).records} >= {"b"}
 
 
+async def test_answer_of_a_server_that_hung_comes_too_late(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("omniq.storage.breaker.FIRST_PAUSE", 2.0)
+    with RedisServer(tmp_path) as server:
+        async with RedisDriver(f"{server.url()}&socket_timeout=0.3") as driver:
+            await driver.write([Insert(_record("a"))])
+            server.suspend()
+            writing = asyncio.create_task(driver.write([Insert(_record("b"))]))
+            await asyncio.sleep(0.7)
+            server.resume()  # the driver has given the answer up, and has not called again yet
+            assert await writing == [True]
+            assert await driver.count("task") == {("default", "pending"): 2}
+    assert not [each.getMessage() for each in caplog.records if each.name == "asyncio"]
+
+
 async def test_lost_subscription_comes_back_and_notifies_once(server: RedisServer) -> None:
     async with Proxy(server.port) as proxy:
         url = _through(server, proxy)
@@ -348,6 +364,19 @@ async def test_primary_that_becomes_a_replica_is_one_clear_line(server: RedisSer
                 await driver.write([Insert(_record("b"))])
             with pytest.raises(StoreReadOnlyError):
                 await driver.claim("task", None, "me", 1, SECOND)
+
+
+async def test_address_that_leads_to_a_new_primary_is_followed(server: RedisServer, tmp_path: Path) -> None:
+    """The old primary lives on as a replica, and keeps the connections that it has."""
+    with RedisServer(tmp_path) as old:
+        async with Proxy(old.port) as proxy, RedisDriver(_through(old, proxy)) as driver:
+            await driver.write([Insert(_record("a"))])
+            with old.client() as client:
+                client.execute_command("REPLICAOF", "127.0.0.1", server.port)
+            proxy.port_behind = server.port
+            with pytest.raises(StoreReadOnlyError):
+                await driver.write([Insert(_record("b"))])
+            assert await driver.write([Insert(_record("b"))]) == [True]
 
 
 async def test_policy_that_may_drop_tasks_is_warned_of(tmp_path: Path) -> None:

@@ -179,6 +179,10 @@ class Link:
                 return await pipe.call(command)
             except errors.MovedError as error:
                 self._follow(pipe, error)
+            except errors.ReadOnlyError:
+                # After a failover the address may already lead to another server, while the old one lives on.
+                self._leave(pipe)
+                raise
             except _NOT_CARRIED_OUT as error:
                 raise UnsentError(f"{type(error).__name__}: {error}") from error
         raise UnsentError("the store's slot moves all the time")
@@ -186,13 +190,16 @@ class Link:
     def _follow(self, pipe: Pipe, moved: errors.MovedError) -> None:
         if self._pipe is pipe:
             host = moved.host or (self._owner or self._known[0]).host
-            self._owner, self._pipe = Address(host, moved.port), None
-            self._let_go(pipe)
+            self._owner = Address(host, moved.port)
+            self._leave(pipe)
 
-    def _let_go(self, pipe: Pipe) -> None:
-        task = asyncio.create_task(pipe.close())
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
+    def _leave(self, pipe: Pipe) -> None:
+        """Have the next call connect anew."""
+        if self._pipe is pipe:
+            self._pipe = None
+            task = asyncio.create_task(pipe.close())
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
 
     async def _reconnect(self) -> Pipe:
         async with self._connecting:

@@ -74,8 +74,9 @@ class Wire(asyncio.Protocol):
         self.drop(exc or errors.ConnectionError("the server closed the connection"))
 
     def drop(self, reason: Exception) -> None:
-        """Count the connection as lost; `close` lets go of it."""
+        """Count the connection as lost: what the server may still say comes too late."""
         if not self.lost.done():
+            self._transport.abort()
             self.lost.set_exception(reason)
             self.lost.exception()  # whoever is interested asks for it
 
