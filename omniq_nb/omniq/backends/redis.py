@@ -245,16 +245,15 @@ class RedisDriver(RemoteDriver):
             outcomes += await self._writer.request(batch)
         return outcomes
 
-    async def _send(self, batches: Sequence[Batch]) -> bytes:
+    async def _send(self, batches: Sequence[Batch]) -> tuple[bytes, bool]:
         assert self._link is not None
         self._writes += 1
         kinds = self._packer.kinds
-        said: bytes
-        (said,) = await self._run_once(
+        said, claimable = await self._run_once(
             self._link, scripts.WRITE, self._writes, b"".join([batch.heads for batch in batches]), len(kinds), *kinds,
             *(each for batch in batches for each in batch.arguments),
         )  # fmt: skip
-        return said
+        return said, bool(claimable)
 
     # --- hints ---
 

@@ -20,11 +20,14 @@ class Writer:
     """Sends batches, one call after the other.
 
     Args:
-        send: Has some batches applied; gives the outcomes of all their operations, one byte each.
-        written: Called after each call with whether something may be claimable by it.
+        send: Has some batches applied; gives the outcomes of all their operations, one byte each, and whether something
+            may be claimable by them.
+        written: Called with that.
     """
 
-    def __init__(self, send: Callable[[Sequence[Batch]], Awaitable[bytes]], written: Callable[[bool], None]) -> None:
+    def __init__(
+        self, send: Callable[[Sequence[Batch]], Awaitable[tuple[bytes, bool]]], written: Callable[[bool], None]
+    ) -> None:
         self._send = send
         self._written = written
         self._requests: list[_Request] = []
@@ -67,7 +70,7 @@ class Writer:
 
     async def _carry_out(self, requests: list[_Request]) -> None:
         try:
-            said = await self._send([batch for batch, _ in requests])
+            said, claimable = await self._send([batch for batch, _ in requests])
         except asyncio.CancelledError:
             for _, outcomes in requests:
                 outcomes.cancel()
@@ -84,6 +87,7 @@ class Writer:
                         outcomes.set_exception(error)
         else:
             self._resolve(requests, said)
+            self._written(claimable)
 
     def _resolve(self, requests: list[_Request], said: bytes) -> None:
         start = 0
@@ -92,4 +96,3 @@ class Writer:
             if not outcomes.done():  # else its caller was cancelled
                 outcomes.set_result([each == _APPLIED for each in said[start:end]])
             start = end
-        self._written(any(batch.claimable for batch, _ in requests))

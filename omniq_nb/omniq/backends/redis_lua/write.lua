@@ -2,9 +2,8 @@
 --
 -- ARGV: the moment or '', the writer, the number of its call, '1' if the call is sent again, the heads of the
 -- operations, the number of kinds, the kinds, then the operations' arguments. A head is the code, the number of the
--- kind, the index of the operation that it comes `after` (2^32-1: none, 2^32-2: one that did not apply), and how many events it
--- appends.
--- Gives the moment, and the outcomes, a '1' or '0' each.
+-- kind, the index of the operation that it comes `after` (2^32-1: none, 2^32-2: one that did not apply), and how many
+-- events it appends. Gives the moment, the outcomes, a '1' or '0' each, and whether something may be claimable now.
 
 local BEGIN, INSERT, REPLACE, EXTEND, DELETE, APPEND = 0, 1, 2, 3, 4, 5
 local HEAD_SIZE, ALWAYS, NEVER = 10, 2 ^ 32 - 1, 2 ^ 32 - 2
@@ -19,7 +18,7 @@ local last_call = prefix .. 'call:' .. writer
 if ARGV[4] == '1' then
   local done = call('GET', last_call)
   local length = done and #number_of_call + 1
-  if done and sub(done, 1, length) == number_of_call .. ':' then return {digits(now), sub(done, length + 1)} end
+  if done and sub(done, 1, length) == number_of_call .. ':' then return {digits(now), sub(done, length + 1), 1} end
 end
 
 local first_kind = 7
@@ -175,4 +174,4 @@ if changed or #events > 0 then
   call('SET', last_call, number_of_call .. ':' .. said, 'PX', CALL_KEPT)
   call('SPUBLISH', prefix .. 'changes', (claimable and '1' or '0') .. writer)
 end
-return {digits(now), said}
+return {digits(now), said, claimable and 1 or 0}
