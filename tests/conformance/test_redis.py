@@ -18,7 +18,7 @@ from omniq.testing import DriverConformance
 from ..servers.process import free_port
 from ..servers.redis import RedisCluster, RedisServer
 
-_HEADER = struct.Struct(">BqQqQQQQBHHH")
+_HEADER = struct.Struct(">BQQqqQQQBHHH")
 _ZERO = 1 << 63
 
 
@@ -101,14 +101,14 @@ def _pack(record: Record) -> bytes:
     texts = [(text or "").encode() for text in (record.partition, record.state, record.owner)]
     flags = (record.due_at is not None) + 2 * (record.expires_at is not None) + 4 * (record.owner is not None)
     header = _HEADER.pack(
-        1, record.version, record.created_at + _ZERO, record.claims, record.rank + _ZERO, record.updated_at + _ZERO,
+        1, record.rank + _ZERO, record.created_at + _ZERO, record.version, record.claims, record.updated_at + _ZERO,
         (record.due_at or 0) + _ZERO, (record.expires_at or 0) + _ZERO, flags, *map(len, texts),
     )  # fmt: skip
     return header + b"".join(texts) + record.body
 
 
 def _unpack(kind: str, key: str, stored: bytes) -> Record:
-    _, version, created, claims, rank, updated, due, expires, flags, *lengths = _HEADER.unpack_from(stored)
+    _, rank, created, version, claims, updated, due, expires, flags, *lengths = _HEADER.unpack_from(stored)
     texts, at = [], _HEADER.size
     for length in lengths:
         texts.append(stored[at : at + length].decode())

@@ -18,13 +18,14 @@ class Proxy:
 
     Attributes:
         port: Where clients connect; set once it is open.
+        port_behind: Where the server listens, for new connections.
         refuses: New connections are closed at once.
         stalls: Nothing is forwarded, in either direction; connections stay open, and new ones are accepted.
         swallows_answers: Requests reach the server, its answers don't reach the client.
     """
 
     def __init__(self, port: int) -> None:
-        self._upstream = port
+        self.port_behind = port
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -71,7 +72,7 @@ class Proxy:
             writer.transport.abort()
             return
         try:
-            up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._upstream)
+            up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self.port_behind)
         except OSError:
             writer.transport.abort()
             return

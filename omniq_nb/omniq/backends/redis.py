@@ -43,6 +43,7 @@ from redis.exceptions import RedisError
 from ..clock import system_clock
 from ..errors import (
     NotOpenError,
+    StoreAlteredError,
     StoreError,
     StoreTooNewError,
     StoreTooOldError,
@@ -63,26 +64,20 @@ from . import redis_log as log
 from . import redis_scripts as scripts
 from .redis_clock import StoreClock, monotonic
 from .redis_codec import LARGEST, Batch, Packer, moment, read_moment, unpack_record
-from .redis_errors import EvictionWarning, RedisCorruptError, translate
+from .redis_errors import EvictionWarning, UnansweredError, translate
 from .redis_link import Link
 from .redis_listener import Listener
 from .redis_place import Place
 from .redis_scripts import Script
+from .redis_writer import Writer
 
 SCHEMA_VERSION = 1
 OLDEST_SERVER = (7, 0)
 
-_OPS_PER_CALL = 5000
-_BYTES_PER_CALL = 32_000_000
-"""Callers' batches go together up to these bounds, so that no call holds the server up for long."""
 _OPS_PER_BATCH = 50_000
 """A caller's batch beyond this is split: Redis takes a million arguments, and answers nobody meanwhile."""
 _PAGE = 1000
 _KEYS_PER_CALL = 5000
-
-_APPLIED = ord("1")
-
-_Request = tuple[Batch, "asyncio.Future[list[bool]]"]
 
 
 class RedisDriver(RemoteDriver):
@@ -131,13 +126,14 @@ class RedisDriver(RemoteDriver):
         except BaseException:
             await link.close()
             raise
-        self._writer = secrets.token_hex(8).encode()
-        self._calls = self._claims = 0
+        self._name = secrets.token_hex(8).encode()
+        self._writes = self._claims = 0
         self._packer = Packer()
-        self._requests: list[_Request] = []
-        self._sending: asyncio.Task[None] | None = None
+        self._writer = Writer(self._send, lambda claimable: self._watchers.notify(claimable=claimable, own=True))
         self._claiming = asyncio.Lock()
-        self._listener = Listener(link, self._writer, self._heard)
+        self._listener = Listener(
+            link, self._name, lambda claimable: self._watchers.notify(claimable=claimable, own=False)
+        )
         self._closing, self._link = False, link
 
     async def _prepare(self, link: Link) -> None:
@@ -151,7 +147,7 @@ class RedisDriver(RemoteDriver):
         await link.call("HSETNX", link.meta, "schema", SCHEMA_VERSION)
         schema = await link.call("HGET", link.meta, "schema")
         if not schema.isdigit():
-            raise RedisCorruptError(mask_url(self.url), f"{link.meta.decode()} says schema {schema!r}")
+            raise StoreAlteredError(mask_url(self.url), f"{link.meta.decode()} says schema {schema!r}")
         if int(schema) > SCHEMA_VERSION:
             raise StoreTooNewError(mask_url(self.url), f"schema {int(schema)}")
         await self._run_timed(link, scripts.NEXT_DUE, "")  # so that the clock is right from the first task on
@@ -161,8 +157,7 @@ class RedisDriver(RemoteDriver):
         if link is None or self._closing:
             return
         self._closing = True
-        if self._sending is not None:
-            await self._sending
+        await self._writer.finish()
         await self._listener.close()
         await link.close()
         self._link = None
@@ -198,15 +193,23 @@ class RedisDriver(RemoteDriver):
 
         The script notes what the writer's last call did, by its number, and says so when it is asked again.
         """
-        tries = 0
+        again = sent = False
 
         async def attempt() -> list[Any]:
-            nonlocal tries
-            tries += 1
-            again = "1" if tries > 1 else ""
-            return await self._run_timed(link, script, self._writer, number, again, *arguments)
+            nonlocal again, sent
+            repeated, again = "1" if again else "", True
+            try:
+                return await self._run_timed(link, script, self._name, number, repeated, *arguments)
+            except UnansweredError:
+                sent = True
+                raise
 
-        return await self.call(attempt, repeat=True)
+        try:
+            return await self.call(attempt, repeat=True)
+        except StoreUnavailableError as error:
+            # The last try may not have got there, and an earlier one have.
+            error.sent = error.sent or sent
+            raise
 
     # --- writes ---
 
@@ -239,67 +242,18 @@ class RedisDriver(RemoteDriver):
             batch = self._packer.pack(ops[start : start + _OPS_PER_BATCH], outcomes)
             if batch.size > LARGEST and any(len(each) > LARGEST for each in batch.arguments):
                 raise ValueTooLargeError(mask_url(self.url), f"more than {LARGEST // 1_000_000} MB")
-            outcomes += await self._request(batch)
+            outcomes += await self._writer.request(batch)
         return outcomes
 
-    def _request(self, batch: Batch) -> asyncio.Future[list[bool]]:
-        outcomes: asyncio.Future[list[bool]] = asyncio.get_running_loop().create_future()
-        self._requests.append((batch, outcomes))
-        if self._sending is None:
-            self._sending = asyncio.create_task(self._send_all(), name="omniq-redis-writes")
-        return outcomes
-
-    async def _send_all(self) -> None:
-        """Group commit: what was asked for in one turn of the loop, or during one round trip, goes out together."""
-        try:
-            while self._requests:
-                await self._send(self._next_requests())
-        finally:
-            self._sending = None
-
-    def _next_requests(self) -> list[_Request]:
-        operations = size = end = 0
-        for batch, _ in self._requests:
-            operations += batch.operations
-            size += batch.size
-            if end and (operations > _OPS_PER_CALL or size > _BYTES_PER_CALL):
-                break
-            end += 1
-        requests, self._requests = self._requests[:end], self._requests[end:]
-        return requests
-
-    async def _send(self, requests: list[_Request]) -> None:
+    async def _send(self, batches: Sequence[Batch]) -> tuple[bytes, bool]:
         assert self._link is not None
-        batches = [batch for batch, _ in requests]
+        self._writes += 1
         kinds = self._packer.kinds
-        arguments = [each for batch in batches for each in batch.arguments]
-        self._calls += 1
-        try:
-            (said,) = await self._run_once(
-                self._link, scripts.WRITE, self._calls, b"".join([batch.heads for batch in batches]), len(kinds),
-                *kinds, *arguments,
-            )  # fmt: skip
-        except StoreError as error:
-            if len(requests) > 1 and not isinstance(error, StoreUnavailableError):
-                # Nothing was written. What one caller asked for must not fail the others.
-                for each in requests:
-                    await self._send([each])
-                return
-            _fail(requests, error)
-        except BaseException as error:
-            _fail(requests, error)
-            raise
-        else:
-            self._resolve(requests, said)
-
-    def _resolve(self, requests: list[_Request], said: bytes) -> None:
-        start = 0
-        for batch, outcomes in requests:
-            end = start + batch.operations
-            if not outcomes.done():  # else its caller was cancelled
-                outcomes.set_result([each == _APPLIED for each in said[start:end]])
-            start = end
-        self._watchers.notify(claimable=any(batch.claimable for batch, _ in requests), own=True)
+        said, claimable = await self._run_once(
+            self._link, scripts.WRITE, self._writes, b"".join([batch.heads for batch in batches]), len(kinds), *kinds,
+            *(each for batch in batches for each in batch.arguments),
+        )  # fmt: skip
+        return said, bool(claimable)
 
     # --- hints ---
 
@@ -312,9 +266,6 @@ class RedisDriver(RemoteDriver):
 
     def _stop_listening(self) -> None:
         self._listener.stop()
-
-    def _heard(self, claimable: bool) -> None:  # noqa: FBT001 -- the listener's callback
-        self._watchers.notify(claimable=claimable, own=False)
 
     # --- reads ---
 
@@ -338,7 +289,7 @@ class RedisDriver(RemoteDriver):
         try:
             return unpack_record(kind, key, value)
         except ValueError as error:
-            raise RedisCorruptError(mask_url(self.url), str(error)) from error
+            raise StoreAlteredError(mask_url(self.url), str(error)) from error
 
     def _records(self, kind: str, keys_and_values: Sequence[bytes]) -> list[Record]:
         pairs = zip(keys_and_values[::2], keys_and_values[1::2], strict=True)
@@ -396,16 +347,6 @@ def _facts(info: bytes) -> dict[str, str]:
     """What INFO says."""
     lines = [line.partition(":") for line in info.decode().splitlines() if not line.startswith("#")]
     return {name: value for name, _, value in lines}
-
-
-def _fail(requests: list[_Request], error: BaseException) -> None:
-    for _, outcomes in requests:
-        if outcomes.done():
-            continue
-        if isinstance(error, asyncio.CancelledError):
-            outcomes.cancel()
-        else:
-            outcomes.set_exception(error)
 
 
 def _expiry_cursor(cursor: str | None) -> bytes:

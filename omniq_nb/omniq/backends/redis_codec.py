@@ -8,7 +8,8 @@ added, so that their bytes sort as they do.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import msgspec
 
@@ -16,8 +17,8 @@ from ..errors import SerializationError
 from ..models.event import TaskEvent
 from ..models.record import Append, Delete, Extend, Insert, Op, Record, Replace
 
-HEADER = struct.Struct(">BqQqQQQQBHHH")
-"""Magic, version, created_at, claims, rank, updated_at, due_at, expires_at, flags, lengths of the three texts."""
+HEADER = struct.Struct(">BQQqqQQQBHHH")
+"""Magic, rank, created_at, version, claims, updated_at, due_at, expires_at, flags, lengths of the three texts."""
 MAGIC = 1
 DUE, EXPIRES, OWNER = 1, 2, 4
 LARGEST = 500_000_000
@@ -25,13 +26,13 @@ LARGEST = 500_000_000
 _ZERO = 1 << 63
 _LARGEST_RANK = 1 << 53
 
-_HEAD = struct.Struct(">BBiI")
-_FENCE = struct.Struct(">qQ")
+_pack_head = struct.Struct(">BBII").pack
+_FENCE = struct.Struct(">Qq")
 _MOMENT = struct.Struct(">Q")
 _BEGIN, _INSERT, _REPLACE, _EXTEND, _DELETE, _APPEND = range(6)
-_ALWAYS, _NEVER = -1, -2
+_ALWAYS, _NEVER = 2**32 - 1, 2**32 - 2
 """In the place of the operation that one comes `after`."""
-_BEGIN_BATCH = _HEAD.pack(_BEGIN, 0, -1, 0)
+_BEGIN_BATCH = _pack_head(_BEGIN, 0, _ALWAYS, 0)
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[TaskEvent]).decode
@@ -66,7 +67,7 @@ def pack_record(record: Record, version: int, created_at: int) -> bytes:
     if not -_LARGEST_RANK < record.rank < _LARGEST_RANK:
         raise OverflowError(f"the rank {record.rank} is beyond 2**53")
     header = HEADER.pack(
-        MAGIC, version, created_at + _ZERO, record.claims, record.rank + _ZERO, record.updated_at + _ZERO,
+        MAGIC, record.rank + _ZERO, created_at + _ZERO, version, record.claims, record.updated_at + _ZERO,
         (due_at or 0) + _ZERO, (expires_at or 0) + _ZERO, flags, len(partition), len(state), len(owner),
     )  # fmt: skip
     return b"".join((header, partition, state, owner, record.body))
@@ -80,7 +81,7 @@ def unpack_record(kind: str, key: str, value: bytes) -> Record:
     """
     try:
         (
-            magic, version, created_at, claims, rank, updated_at, due_at, expires_at, flags, of_partition, of_state,
+            magic, rank, created_at, version, claims, updated_at, due_at, expires_at, flags, of_partition, of_state,
             of_owner,
         ) = HEADER.unpack_from(value)  # fmt: skip
     except struct.error as error:
@@ -118,14 +119,12 @@ class Batch(msgspec.Struct, gc=False):
         arguments: Its keys and values.
         size: Bytes, roughly.
         operations: How many.
-        claimable: Something may become claimable by them.
     """
 
     heads: bytes
     arguments: list[bytes]
     size: int
     operations: int
-    claimable: bool
 
 
 class Packer:
@@ -134,6 +133,13 @@ class Packer:
     def __init__(self) -> None:
         self.kinds: list[bytes] = []
         self._numbers: dict[str, int] = {}
+        self._packers: dict[type[Op], Callable[[Any, int, list[bytes]], bytes]] = {
+            Append: self._append,
+            Insert: self._insert,
+            Replace: self._replace,
+            Extend: self._extend,
+            Delete: self._delete,
+        }
 
     def pack(self, ops: Iterable[Op], earlier: Sequence[bool] = ()) -> Batch:
         """A batch.
@@ -145,36 +151,38 @@ class Packer:
         Raises:
             SerializationError: A value can't be stored.
         """
-        heads, arguments = [_BEGIN_BATCH], list[bytes]()
-        claimable = False
+        heads, arguments, packers = [_BEGIN_BATCH], list[bytes](), self._packers
         try:
             for op in ops:
-                heads.append(self._add(op, arguments, _after(op, earlier)))
-                if isinstance(op, Insert | Replace) and op.record.due_at is not None:
-                    claimable = True
+                after = _ALWAYS if op.after is None else _after(op.after, earlier) if earlier else op.after
+                heads.append(packers[type(op)](op, after, arguments))
         except (struct.error, OverflowError, UnicodeEncodeError) as error:
             raise SerializationError(f"Redis can't store a value: {error}") from error
-        return Batch(b"".join(heads), arguments, sum(map(len, arguments)), len(heads) - 1, claimable)
+        return Batch(b"".join(heads), arguments, sum(map(len, arguments)), len(heads) - 1)
 
-    def _add(self, op: Op, arguments: list[bytes], after: int) -> bytes:
-        if isinstance(op, Append):
-            arguments += [pack_event(event) for event in op.events]
-            return _HEAD.pack(_APPEND, 0, after, len(op.events))
-        if isinstance(op, Insert):
-            record = op.record
-            arguments += (record.key.encode(), pack_record(record, 1, record.created_at))
-            return _HEAD.pack(_INSERT, self._number(record.kind), after, 0)
-        previous = op.previous
-        arguments += (previous.key.encode(), _FENCE.pack(previous.version, previous.created_at + _ZERO))
-        kind = self._number(previous.kind)
-        if isinstance(op, Replace):
-            arguments.append(pack_record(op.record, previous.version + 1, previous.created_at))
-            return _HEAD.pack(_REPLACE, kind, after, 0)
-        if isinstance(op, Extend):
-            arguments.append(moment(op.due_at))
-            return _HEAD.pack(_EXTEND, kind, after, 0)
-        assert isinstance(op, Delete)
-        return _HEAD.pack(_DELETE, kind, after, 0)
+    def _append(self, op: Append, after: int, arguments: list[bytes]) -> bytes:
+        arguments += [pack_event(event) for event in op.events]
+        return _pack_head(_APPEND, 0, after, len(op.events))
+
+    def _insert(self, op: Insert, after: int, arguments: list[bytes]) -> bytes:
+        record = op.record
+        arguments += (record.key.encode(), pack_record(record, 1, record.created_at))
+        return _pack_head(_INSERT, self._number(record.kind), after, 0)
+
+    def _replace(self, op: Replace, after: int, arguments: list[bytes]) -> bytes:
+        old = op.previous
+        arguments += (old.key.encode(), _fence(old), pack_record(op.record, old.version + 1, old.created_at))
+        return _pack_head(_REPLACE, self._number(old.kind), after, 0)
+
+    def _extend(self, op: Extend, after: int, arguments: list[bytes]) -> bytes:
+        old = op.previous
+        arguments += (old.key.encode(), _fence(old), moment(op.due_at))
+        return _pack_head(_EXTEND, self._number(old.kind), after, 0)
+
+    def _delete(self, op: Delete, after: int, arguments: list[bytes]) -> bytes:
+        old = op.previous
+        arguments += (old.key.encode(), _fence(old))
+        return _pack_head(_DELETE, self._number(old.kind), after, 0)
 
     def _number(self, kind: str) -> int:
         number = self._numbers.get(kind)
@@ -184,12 +192,14 @@ class Packer:
         return number
 
 
-def _after(op: Op, earlier: Sequence[bool]) -> int:
-    if op.after is None:
-        return _ALWAYS
-    if op.after >= len(earlier):
-        return op.after - len(earlier)
-    return _ALWAYS if earlier[op.after] else _NEVER
+def _fence(record: Record) -> bytes:
+    return _FENCE.pack(record.created_at + _ZERO, record.version)
+
+
+def _after(after: int, earlier: Sequence[bool]) -> int:
+    if after >= len(earlier):
+        return after - len(earlier)
+    return _ALWAYS if earlier[after] else _NEVER
 
 
 # --- events ---

@@ -6,12 +6,12 @@ from redis import exceptions as redis_errors
 
 from ..errors import (
     OmniQWarning,
+    ServerReadOnlyError,
+    StoreAlteredError,
     StoreBusyError,
-    StoreCorruptError,
     StoreDeniedError,
     StoreError,
     StoreFullError,
-    StoreReadOnlyError,
     StoreUnavailableError,
     ValueTooLargeError,
 )
@@ -24,20 +24,6 @@ class RedisFullError(StoreFullError):
 
     what = "can't grow, the server's memory is full"
     advice = _PURGE
-
-
-class RedisReplicaError(StoreReadOnlyError):
-    """The server is a replica."""
-
-    what = "is a read-only replica"
-    advice = "use the address of its primary"
-
-
-class RedisCorruptError(StoreCorruptError):
-    """A key was changed by another program."""
-
-    what = "holds what OmniQ did not write there"
-    advice = "use a namespace of its own (?namespace=...), or delete the key that is named"
 
 
 class NoSuchDatabaseError(StoreError):
@@ -83,7 +69,7 @@ def translate(error: BaseException, store: str) -> StoreError:
         case redis_errors.OutOfMemoryError():
             return RedisFullError(store)
         case redis_errors.ReadOnlyError():
-            return RedisReplicaError(store)
+            return ServerReadOnlyError(store)
         case redis_errors.ConnectionError() | redis_errors.TimeoutError() | OSError():
             return StoreUnavailableError(store, said, sent=False)
         case redis_errors.ResponseError():
@@ -95,13 +81,13 @@ def translate(error: BaseException, store: str) -> StoreError:
 def _refused(said: str, store: str) -> StoreError:
     """What the server answered, where the client has no class for it."""
     if "WRONGTYPE" in said:
-        return RedisCorruptError(store, "a key has another type than OmniQ gave it")
+        return StoreAlteredError(store, "a key has another type than OmniQ gave it")
     if said.startswith("CORRUPT"):
-        return RedisCorruptError(store, said.removeprefix("CORRUPT "))
+        return StoreAlteredError(store, said.removeprefix("CORRUPT "))
     if "OOM command not allowed" in said:
         return RedisFullError(store)
     if "READONLY" in said:
-        return RedisReplicaError(store)
+        return ServerReadOnlyError(store)
     if "DB index" in said:
         return NoSuchDatabaseError(store)
     if said.startswith("BUSY "):

@@ -15,12 +15,11 @@ from redis.crc import key_slot
 from .redis_errors import UnansweredError, UnsentError
 from .redis_place import Address, Place
 from .redis_scripts import Script
+from .redis_wire import Wire
 
 _MOVES = 5
 """How often one call follows a slot that moves."""
 
-_ANSWERS = (errors.ResponseError, errors.BusyLoadingError, errors.AuthenticationError)
-"""Errors that the server answered with: the connection is well."""
 _NOT_CARRIED_OUT = (
     errors.AskError,
     errors.BusyLoadingError,
@@ -73,57 +72,42 @@ class Pipe:
     """
 
     def __init__(self, connection: Connection, patience: float) -> None:
-        self._connection = connection
+        self._loop = asyncio.get_running_loop()
         self._patience = patience
-        self._unanswered: deque[asyncio.Future[Any]] = deque()
-        self._lost: Exception | None = None
-        self._reading = asyncio.create_task(self._read(), name="omniq-redis")
+        self._unanswered: deque[tuple[float, asyncio.Future[Any]]] = deque()
+        self._watching: asyncio.TimerHandle | None = None
+        self._wire = Wire(connection, self._resolve)
+        self._wire.lost.add_done_callback(self._lose)
 
     @property
     def is_open(self) -> bool:
         """Whether calls can be sent."""
-        return self._lost is None
+        return not self._wire.lost.done()
 
-    async def call(self, command: tuple[Any, ...]) -> Any:
-        """Send a command; gives the answer, or raises it."""
-        if not self._connection.is_connected:  # the client lets go of a connection when a sender is cancelled
-            self._abandon(errors.ConnectionError("the connection was let go of"))
-        if self._lost is not None:
-            raise UnsentError(str(self._lost)) from self._lost
-        packed = self._connection.pack_command(*command)
-        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._unanswered.append(answer)
-        try:
-            async with asyncio.timeout(self._patience):
-                # It writes before it first gives way, so that the order is that of `_unanswered`.
-                await self._connection.send_packed_command(packed, check_health=False)
-                return await answer
-        except TimeoutError as error:
-            lost = UnansweredError(f"no answer within {self._patience:g} s")
-            self._abandon(lost)
-            raise lost from error
-        except errors.ConnectionError as error:
-            if answer.done():
-                raise  # it is what the server answered, or the reader has noticed
-            lost = UnansweredError(str(error))
-            self._abandon(lost)
-            raise lost from error
+    def call(self, command: tuple[Any, ...]) -> asyncio.Future[Any]:
+        """Send a command; gives its answer to come."""
+        if self._wire.lost.done():
+            raise UnsentError(str(self._wire.lost.exception()))
+        self._wire.send(command)
+        answer: asyncio.Future[Any] = self._loop.create_future()
+        self._unanswered.append((self._loop.time(), answer))
+        if self._watching is None:
+            self._watching = self._loop.call_later(self._patience, self._watch)
+        return answer
 
-    async def _read(self) -> None:
-        try:
-            while True:
-                try:
-                    answer = await self._connection.read_response(disable_decoding=True, disconnect_on_error=False)
-                except _ANSWERS as error:
-                    answer = error
-                self._resolve(answer)
-        except (errors.RedisError, OSError) as error:
-            self._lose(error)
-        finally:
-            await self._connection.disconnect(nowait=True)
+    def _watch(self) -> None:
+        """One timer for all calls, as long as there are any: a timer for each would cost more than the call."""
+        self._watching = None
+        if not self._unanswered:
+            return
+        silent = self._loop.time() - max(self._unanswered[0][0], self._wire.heard_at)
+        if silent < self._patience:
+            self._watching = self._loop.call_later(self._patience - silent, self._watch)
+        else:
+            self._wire.drop(errors.TimeoutError(f"no answer within {self._patience:g} s"))
 
     def _resolve(self, answer: Any) -> None:
-        future = self._unanswered.popleft()
+        _, future = self._unanswered.popleft()
         if future.done():
             return  # its caller was cancelled
         if isinstance(answer, Exception):
@@ -131,23 +115,20 @@ class Pipe:
         else:
             future.set_result(answer)
 
-    def _lose(self, error: Exception) -> None:
-        self._lost = self._lost or error
+    def _lose(self, lost: asyncio.Future[None]) -> None:
+        error = lost.exception()
         while self._unanswered:
-            future = self._unanswered.popleft()
+            _, future = self._unanswered.popleft()
             if not future.done():
-                lost = UnansweredError(str(error))
-                lost.__cause__ = error
-                future.set_exception(lost)
-
-    def _abandon(self, error: Exception) -> None:
-        self._lose(error)
-        self._reading.cancel()
+                unanswered = UnansweredError(str(error))
+                unanswered.__cause__ = error
+                future.set_exception(unanswered)
+        if self._watching is not None:
+            self._watching.cancel()
 
     async def close(self) -> None:
         """Let go of the connection; what is still unanswered fails."""
-        self._abandon(errors.ConnectionError("the connection was closed"))
-        await asyncio.wait([self._reading])
+        await self._wire.close()
 
 
 class Link:
@@ -193,11 +174,15 @@ class Link:
         for _ in range(_MOVES):
             pipe = self._pipe
             if pipe is None or not pipe.is_open:
-                pipe = await self._connect()
+                pipe = await self._reconnect()
             try:
                 return await pipe.call(command)
             except errors.MovedError as error:
                 self._follow(pipe, error)
+            except errors.ReadOnlyError:
+                # After a failover the address may already lead to another server, while the old one lives on.
+                self._leave(pipe)
+                raise
             except _NOT_CARRIED_OUT as error:
                 raise UnsentError(f"{type(error).__name__}: {error}") from error
         raise UnsentError("the store's slot moves all the time")
@@ -205,18 +190,23 @@ class Link:
     def _follow(self, pipe: Pipe, moved: errors.MovedError) -> None:
         if self._pipe is pipe:
             host = moved.host or (self._owner or self._known[0]).host
-            self._owner, self._pipe = Address(host, moved.port), None
-            self._let_go(pipe)
+            self._owner = Address(host, moved.port)
+            self._leave(pipe)
 
-    def _let_go(self, pipe: Pipe) -> None:
-        task = asyncio.create_task(pipe.close())
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
+    def _leave(self, pipe: Pipe) -> None:
+        """Have the next call connect anew."""
+        if self._pipe is pipe:
+            self._pipe = None
+            task = asyncio.create_task(pipe.close())
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
 
-    async def _connect(self) -> Pipe:
+    async def _reconnect(self) -> Pipe:
         async with self._connecting:
             if self._pipe is not None and self._pipe.is_open:
                 return self._pipe
+            if self._pipe is not None:
+                await self._pipe.close()
             if self._is_closed:
                 raise UnsentError("the connection was closed")
             connection = await self.connect()

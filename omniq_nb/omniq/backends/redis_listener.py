@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from typing import Any
 
 from redis import exceptions as errors
-from redis.asyncio.connection import Connection
 
 from .redis_link import Link
+from .redis_wire import Wire
 
 logger = logging.getLogger("omniq")
 
@@ -35,6 +36,7 @@ class Listener:
         self._channel = f"{link.place.prefix}changes"
         self._writer = writer
         self._notify = notify
+        self._wire: Wire
         self._listening: asyncio.Task[None] | None = None
         self._ending: asyncio.TimerHandle | None = None
 
@@ -70,37 +72,47 @@ class Listener:
         pause = _FIRST_PAUSE
         while True:
             try:
-                connection = await self._link.connect()
+                self._wire = wire = Wire(await self._link.connect(), self._hear)
                 try:
-                    await self._subscribe(connection)
                     pause = _FIRST_PAUSE
-                    await self._listen(connection)
+                    await self._listen(wire)
                 finally:
-                    await connection.disconnect(nowait=True)
-            except (errors.RedisError, OSError, TimeoutError) as error:
+                    await wire.close()
+            except (errors.RedisError, OSError) as error:
                 # Nothing rests on hints; whoever calls the store meanwhile hears what is wrong.
                 logger.debug("the subscription to %s is lost and comes again: %s", self._channel, error)
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
 
-    async def _subscribe(self, connection: Connection) -> None:
-        async with asyncio.timeout(self._link.place.patience):
-            await connection.send_command("SSUBSCRIBE", self._channel)
-            await connection.read_response()
-        self._notify(True)  # noqa: FBT003 -- see above
+    async def _listen(self, wire: Wire) -> None:
+        """Listen until the connection is lost.
 
-    async def _listen(self, connection: Connection) -> None:
-        asked = False
+        Raises:
+            Exception: Why.
+        """
+        wire.send(("SSUBSCRIBE", self._channel))
         while True:
-            message = await connection.read_response(timeout=_SILENCE, disable_decoding=True)
-            if message is None:
-                if asked:
-                    raise TimeoutError("the server has fallen silent")
-                await connection.send_command("PING")
-                asked = True
-                continue
-            asked = False
-            if message[0] == b"sunsubscribe":
-                raise errors.ConnectionError("the slot has moved")
-            if message[0] == b"smessage" and message[2][1:] != self._writer:
-                self._notify(message[2][:1] == b"1")
+            asked_at = asyncio.get_running_loop().time()
+            await self._watch(wire, _SILENCE)
+            if wire.heard_at < asked_at:
+                wire.send(("PING",))
+                await self._watch(wire, min(_SILENCE, self._link.place.patience))
+                if wire.heard_at < asked_at:
+                    raise errors.TimeoutError("the server has fallen silent")
+
+    async def _watch(self, wire: Wire, seconds: float) -> None:
+        done, _ = await asyncio.wait([wire.lost], timeout=seconds)
+        for lost in done:
+            lost.result()
+
+    def _hear(self, message: Any) -> None:
+        match message:
+            case [b"smessage", _, text]:
+                if text[1:] != self._writer:
+                    self._notify(text[:1] == b"1")
+            case [b"ssubscribe", *_]:
+                self._notify(True)  # noqa: FBT003 -- see the class
+            case [b"sunsubscribe", *_]:
+                self._wire.drop(errors.ConnectionError("the slot has moved"))
+            case errors.RedisError():
+                self._wire.drop(message)

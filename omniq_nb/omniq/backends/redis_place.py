@@ -53,7 +53,7 @@ class Place:
         parts = urlsplit(url)
         scheme, _, kind = parts.scheme.partition("+")
         credentials, at, hosts = parts.netloc.rpartition("@")
-        query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+        query = {name: values[-1] for name, values in parse_qs(parts.query, keep_blank_values=True).items()}
         self.namespace = query.pop("namespace", DEFAULT_NAMESPACE)
         if not _is_namespace(self.namespace):
             raise ConfigError(f"the namespace {self.namespace!r} must have no spaces, braces or control characters")

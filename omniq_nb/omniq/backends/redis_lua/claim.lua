@@ -17,12 +17,12 @@ local found = {digits(now)}
 -- What a claim whose answer was lost has taken, and still holds.
 local function claimed_before()
   local last = call('GET', last_claim)
-  local keys_and_versions = last and cmsgpack.unpack(last)
-  if not last or keys_and_versions[1] ~= number_of_claim then return false end
-  for i = 2, #keys_and_versions, 2 do
-    local key, version = keys_and_versions[i], keys_and_versions[i + 1]
+  local taken = last and cmsgpack.unpack(last)
+  if not last or taken[1] ~= number_of_claim then return false end
+  for i = 2, #taken, 2 do
+    local key, its_fence = taken[i], taken[i + 1]
     local value = call('HGET', names.records, key)
-    if value and sub(check(kind, key, value), 2, 9) == version then
+    if value and fence(check(kind, key, value)) == its_fence then
       found[#found + 1] = key
       found[#found + 1] = value
     end
@@ -38,12 +38,10 @@ local function promote()
   if #due == 0 then return end
   for i, value in ipairs(get_all(names.records, due)) do
     local key = due[i]
-    put(names.later, key, false)
+    remove(names.later, key)
     if value then
-      local _, _, created, _, rank, _, due_at, _, flags, of_partition =
-        unpack_fields(HEADER, check(kind, key, value))
-      local partition = sub(value, HEADER_SIZE + 1, HEADER_SIZE + of_partition)
-      if band(flags, DUE) ~= 0 then enqueue(names, key, partition, rank, created, number(due_at), now) end
+      local flags, partition = tail(check(kind, key, value))
+      if band(flags, DUE) ~= 0 then enqueue(names, key, partition, place(value), number(value, AT_DUE), now) end
     end
   end
   write_indexes()
@@ -83,7 +81,7 @@ local function advance(source)
   end
   source.member = source.window[source.at]
   if not source.member then return false end
-  source.rank, source.created = number(sub(source.member, 1, 8)), number(sub(source.member, 9, 16))
+  source.rank, source.created = number(source.member, 1), number(source.member, 9)
   return true
 end
 
@@ -92,34 +90,35 @@ for _, source in ipairs(partitions) do
   if limit > 0 and advance(source) then open[#open + 1] = source end
 end
 
-local written, keys_and_versions = {}, {number_of_claim}
+local written, taken = {}, {number_of_claim}
 local now_bytes, due_bytes = eight(now), eight(now + lease)
 
 local function claim(member, partition, key, value)
-  local _, version, created, claims, rank, _, due, expires, flags, of_partition, of_state, of_owner =
-    unpack_fields(HEADER, check(kind, key, value))
+  local version, claims, _, due_high, due_low, expires, flags, of_partition, of_state, of_owner =
+    unpack_fields('>I8I8c8I4I4c8BI2I2I2', check(kind, key, value), 18)
   local state_at = HEADER_SIZE + of_partition + 1
+  local its_place = place(value)
   -- An entry that a clock which went back, or a hand, has left behind is none.
-  if band(flags, DUE) == 0 or number(due) > now or rank .. created ~= sub(member, 1, 16)
-    or sub(value, HEADER_SIZE + 1, state_at - 1) ~= partition then
+  if band(flags, DUE) == 0 or (due_high - 2147483648) * 4294967296 + due_low > now
+    or its_place .. key ~= member or sub(value, HEADER_SIZE + 1, state_at - 1) ~= partition then
     return
   end
   local state = sub(value, state_at, state_at + of_state - 1)
   local claimed = pack(
-    HEADER, MAGIC, version + 1, created, claims + 1, rank, now_bytes, due_bytes, expires,
+    '>Bc16I8I8c8c8c8BI2I2I2', MAGIC, its_place, version + 1, claims + 1, now_bytes, due_bytes, expires,
     bor(flags, DUE + OWNER), of_partition, #RUNNING, #owner
   ) .. partition .. RUNNING .. owner .. sub(value, state_at + of_state + of_owner)
   if state ~= RUNNING then
-    put(key_set(names, partition, state), key, false)
-    put(key_set(names, partition, RUNNING), key, 0)
+    remove(key_set(names, partition, state), key)
+    add(key_set(names, partition, RUNNING), key, 0)
   end
-  enqueue(names, key, partition, rank, created, now + lease, now)
+  enqueue(names, key, partition, its_place, now + lease, now)
   written[#written + 1] = key
   written[#written + 1] = claimed
   found[#found + 1] = key
   found[#found + 1] = claimed
-  keys_and_versions[#keys_and_versions + 1] = key
-  keys_and_versions[#keys_and_versions + 1] = sub(claimed, 2, 9)
+  taken[#taken + 1] = key
+  taken[#taken + 1] = fence(claimed)
 end
 
 while #open > 0 and #written < 2 * limit do
@@ -143,5 +142,5 @@ for _, source in ipairs(partitions) do
   end
 end
 write_indexes()
-if #written > 0 then call('SET', last_claim, cmsgpack.pack(keys_and_versions), 'PX', CLAIM_KEPT) end
+if #written > 0 then call('SET', last_claim, cmsgpack.pack(taken), 'PX', CLAIM_KEPT) end
 return found

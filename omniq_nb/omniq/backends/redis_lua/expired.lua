@@ -15,10 +15,8 @@ if not string.find(set_ones, 's', 1, true) then state = nil end
 
 local function matches(key, value)
   if sub(key, 1, #prefix_of_keys) ~= prefix_of_keys then return false end
-  local _, _, _, _, _, _, _, _, _, of_partition, of_state = unpack_fields(HEADER, check(kind, key, value))
-  local state_at = HEADER_SIZE + of_partition + 1
-  return (not partition or sub(value, HEADER_SIZE + 1, state_at - 1) == partition)
-    and (not state or sub(value, state_at, state_at + of_state - 1) == state)
+  local _, its_partition, its_state = tail(check(kind, key, value))
+  return (not partition or its_partition == partition) and (not state or its_state == state)
 end
 
 local found = {false}

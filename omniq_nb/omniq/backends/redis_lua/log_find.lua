@@ -3,8 +3,8 @@
 -- ARGV: the earliest moment and the one after the last, in eight bytes or '', the number of texts, the texts, the number
 -- of types, the types, of which one must be in it, the lists. Gives each list's events as one array.
 
-local since = ARGV[1] ~= '' and number(ARGV[1]) or -math.huge
-local before = ARGV[2] ~= '' and number(ARGV[2]) or math.huge
+local since = ARGV[1] ~= '' and number(ARGV[1], 1) or -math.huge
+local before = ARGV[2] ~= '' and number(ARGV[2], 1) or math.huge
 local find = string.find
 local at = 3
 
@@ -19,7 +19,7 @@ local texts, types = strings(), strings()
 
 local function may_match(event)
   if event == '' then return false end
-  local ts = number(sub(event, 1, 8))
+  local ts = number(event, 1)
   if ts < since or ts >= before then return false end
   for _, text in ipairs(texts) do
     if not find(event, text, 9, true) then return false end

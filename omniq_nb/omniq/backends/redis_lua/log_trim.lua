@@ -18,7 +18,7 @@ local function trim(list)
   local events, earliest = call('LRANGE', log .. ':' .. list, 0, -1), math.huge
   for i, event in ipairs(events) do
     if event ~= '' then
-      local ts = number(sub(event, 1, 8))
+      local ts = number(event, 1)
       if ts < before then
         events[i] = ''
         trimmed = trimmed + 1

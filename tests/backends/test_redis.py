@@ -1,0 +1,199 @@
+"""What is particular to the Redis driver: round trips, batches in parts, the store's clock, a cluster's addresses."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from omniq.backends import redis as module
+from omniq.backends import redis_clock
+from omniq.backends.redis import RedisDriver
+from omniq.backends.redis_clock import StoreClock
+from omniq.models.event import TaskEvent
+from omniq.models.record import Append, EventFilter, Filter, Insert, Op, Record, Replace
+from omniq.testing.harness import scan_all
+
+from tests.servers.process import free_port
+from tests.servers.redis import RedisCluster, RedisServer
+
+SECOND = 1_000_000
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    with RedisServer(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+def _record(key: str, *, partition: str = "default", created_at: int = 1) -> Record:
+    return Record("task", key, partition, "pending", 0, 0, None, 0, 1, created_at, 1, None, b"body")
+
+
+def _scripts_run(server: RedisServer) -> int:
+    with server.client() as client:
+        stats = client.info("commandstats")
+    return int(stats["cmdstat_evalsha"]["calls"])
+
+
+# --- round trips ---
+
+
+async def test_concurrent_writes_share_round_trips(server: RedisServer) -> None:
+    async with RedisDriver(server.url(uuid.uuid4().hex)) as driver:
+        await driver.write([Insert(_record("first"))])
+        before = _scripts_run(server)
+        outcomes = await asyncio.gather(*(driver.write([Insert(_record(f"{n:03}"))]) for n in range(200)))
+        assert outcomes == [[True]] * 200
+        assert _scripts_run(server) - before <= 2
+
+
+async def test_a_task_in_a_batch_takes_a_fraction_of_a_round_trip(server: RedisServer) -> None:
+    async with RedisDriver(server.url(uuid.uuid4().hex)) as driver:
+        await driver.claim("task", None, "me", 1, SECOND)
+        before = _scripts_run(server)
+        await driver.write([Insert(_record(f"{n:04}")) for n in range(1000)])
+        held = await driver.claim("task", None, "me", 1000, 60 * SECOND)
+        ops: list[Op] = []
+        for n, record in enumerate(held):
+            done = Record("task", record.key, "default", "done", 0, None, None, 1, 0, 1, 2, None, b"")
+            ops += [Replace(done, record), Append((TaskEvent(ts=n, event_type="t"),), 2 * n)]
+        assert all(await driver.write(ops))
+        assert _scripts_run(server) - before == 3
+
+
+# --- batches ---
+
+
+async def test_batch_beyond_the_bound_goes_in_parts_and_keeps_its_ties(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_OPS_PER_BATCH", 3)
+    async with RedisDriver(server.url(uuid.uuid4().hex)) as driver:
+        await driver.write([Insert(_record("there"))])
+        ops: list[Op] = [
+            Insert(_record("a")),
+            Insert(_record("there")),
+            Insert(_record("b"), after=0),
+            Insert(_record("c"), after=0),  # of the part before: it applied
+            Insert(_record("d"), after=1),  # of the part before: it did not
+            Insert(_record("e"), after=3),  # of its own part
+            Append((TaskEvent(ts=1, event_type="no"),), after=4),
+            Append((TaskEvent(ts=1, event_type="yes"),), after=5),
+        ]
+        assert await driver.write(ops) == [True, False, True, True, False, True, False, True]
+        found = await scan_all(driver, Filter(kind="task"))
+        assert [record.key for record in found] == ["a", "b", "c", "e", "there"]
+        assert (await driver.query(EventFilter()))["event_type"] == ["yes"]
+
+
+async def test_many_partitions_are_merged_in_one_order(server: RedisServer) -> None:
+    async with RedisDriver(server.url(uuid.uuid4().hex)) as driver:
+        records = [_record(f"{n:04}", partition=f"p{n * 7 % 50}", created_at=n * 13 % 997) for n in range(1000)]
+        await driver.write([Insert(record) for record in records])
+        claimed = [record for _ in range(4) for record in await driver.claim("task", None, "me", 250, 60 * SECOND)]
+        expected = sorted(records, key=lambda record: (record.created_at, record.key))
+        assert [record.key for record in claimed] == [record.key for record in expected]
+
+
+async def test_nothing_is_left_of_what_was_deleted(server: RedisServer) -> None:
+    """A store that was emptied has no key left but its version, its log and what was last done."""
+    from omniq.models.record import Delete
+
+    namespace = uuid.uuid4().hex
+    async with RedisDriver(server.url(namespace)) as driver:
+        records = [_record(f"{n:03}", partition=f"p{n % 5}") for n in range(100)]
+        await driver.write([Insert(record) for record in records])
+        held = await driver.claim("task", None, "me", 50, 60 * SECOND)
+        await driver.write([Delete(record) for record in held])
+        rest = await scan_all(driver, Filter(kind="task"))
+        await driver.write([Delete(record) for record in rest])
+    with server.client() as client:
+        prefix = f"omniq:{{{namespace}}}:"
+        left = {key.decode().removeprefix(prefix).partition(":")[0] for key in client.scan_iter(f"{prefix}*")}
+    assert left == {"meta", "call", "claim"}
+
+
+# --- the clock ---
+
+
+class _Machine:
+    """A machine's monotonic clock, in microseconds, and a server's."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now, self.ahead = 1_000_000, 5_000_000_000
+        monkeypatch.setattr(redis_clock, "monotonic", lambda: self.now)
+
+    def call(self, clock: StoreClock, there: int, back: int) -> None:
+        """A call that takes so long on its way there and back."""
+        sent_at = self.now
+        self.now += there
+        moment = self.now + self.ahead
+        self.now += back
+        clock.learn(sent_at, moment)
+
+    @property
+    def server(self) -> int:
+        return self.now + self.ahead
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> _Machine:
+    return _Machine(monkeypatch)
+
+
+def test_clock_is_the_servers_but_for_the_fastest_way_back(machine: _Machine) -> None:
+    clock = StoreClock()
+    machine.call(clock, 100, 900)
+    assert clock() == machine.server - 900
+    machine.call(clock, 100, 200)
+    assert clock() == machine.server - 200
+    machine.call(clock, 5000, 700_000)  # the loop was busy when the answer came
+    assert clock() == machine.server - 200
+
+
+def test_clock_never_runs_ahead_and_never_back(machine: _Machine) -> None:
+    clock, last = StoreClock(), 0
+    for n in range(1000):
+        machine.call(clock, n * 37 % 400, n * 91 % 700)
+        machine.ahead += n % 3 - 1  # the two drift
+        shown = clock()
+        assert last <= shown <= machine.server + 700
+        last = shown
+
+
+def test_clock_follows_a_server_whose_clock_was_set(machine: _Machine) -> None:
+    clock = StoreClock()
+    machine.call(clock, 100, 100)
+    assert clock() == machine.server - 100
+    machine.ahead += 3600 * SECOND
+    machine.call(clock, 100, 100)
+    assert clock() == machine.server - 100
+    machine.ahead -= 7200 * SECOND
+    machine.call(clock, 100, 100)
+    assert clock() == machine.server - 100
+
+
+async def test_all_clones_know_the_same_clock(server: RedisServer) -> None:
+    async with RedisDriver(server.url(uuid.uuid4().hex)) as driver, driver.clone() as clone:
+        assert clone.clock is driver.clock
+        with server.client() as client:
+            seconds, micros = client.time()
+        assert abs(driver.clock() - (seconds * SECOND + micros)) < SECOND
+
+
+# --- a cluster ---
+
+
+@pytest.mark.slow
+async def test_any_node_that_lives_leads_to_the_cluster(tmp_path: Any) -> None:
+    with RedisCluster(tmp_path, durable=False) as cluster:
+        dead = f"127.0.0.1:{free_port()}"
+        for node in cluster.nodes:
+            async with RedisDriver(f"redis+cluster://{dead},127.0.0.1:{node.port}?namespace=n") as driver:
+                await driver.write([Insert(_record(f"{node.port}"))])
+        # A plain URL of any node works as well: it follows to the one that has the slot.
+        async with RedisDriver(cluster.nodes[1].url("n")) as driver:
+            assert await driver.count("task") == {("default", "pending"): 3}
