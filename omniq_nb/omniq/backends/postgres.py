@@ -43,11 +43,12 @@ from . import postgres_events as log
 from . import postgres_read as reading
 from .postgres_clock import ServerClock
 from .postgres_errors import CONFLICTS, FOREIGN, translate
+from .postgres_functions import GROUPS
 from .postgres_hints import Hints
 from .postgres_read import Statement
 from .postgres_schema import prepare, quoted
 from .postgres_url import OPTIONS, parse
-from .postgres_write import ARRAYS, Batch
+from .postgres_write import Batch
 
 logger = logging.getLogger("omniq")
 
@@ -99,7 +100,7 @@ class PostgresDriver(RemoteDriver):
         if self.clock is system_clock:
             self.clock = ServerClock()
         self._schema = quoted(self.settings.namespace)
-        parameters = ", ".join(f"${n}" for n in range(1, ARRAYS + 3))
+        parameters = ", ".join(f"${n}" for n in range(1, 3 + sum(group.width for group in GROUPS)))
         self._write_sql = f"SELECT {self._schema}.write({parameters})"
         self._claim_sql = f"SELECT * FROM {self._schema}.claim($1, $2, $3, $4, $5, $6, $7, $8)"
         self._pool: asyncpg.Pool | None = None

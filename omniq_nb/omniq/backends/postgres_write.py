@@ -12,15 +12,12 @@ from operator import itemgetter
 from typing import Any
 
 from ..models.record import Append, Delete, Extend, Insert, Op, Record, Replace
+from .postgres_functions import GROUPS
 
 _OPS_PER_CALL = 5000
 _BYTES_PER_CALL = 16_000_000
 """A message may have a gigabyte, but both sides hold it in memory several times."""
 _UNGUARDED = -1
-
-_REPLACE, _EXTEND, _DELETE, _INSERT, _APPEND = 14, 6, 5, 14, 11
-"""Columns of the function's five groups of arrays."""
-ARRAYS = _REPLACE + _EXTEND + _DELETE + _INSERT + _APPEND
 
 _Row = tuple[Any, ...]
 
@@ -131,7 +128,7 @@ class Call:
         self._inserted.add(n)
         self._bytes += len(r.body)
         self._inserts.append(
-            (n, guard, r.kind, r.key, r.partition, r.state, r.rank, r.due_at, r.owner, r.claims, r.created_at,
+            (n, r.kind, r.key, guard, r.created_at, r.partition, r.state, r.rank, r.due_at, r.owner, r.claims,
              r.updated_at, r.expires_at, r.body)
         )  # fmt: skip
 
@@ -167,21 +164,28 @@ class Call:
         self._named.add((record.kind, record.key))
 
     def arrays(self) -> list[Any]:
-        """The function's arrays, ``None`` for those without a row.
+        """The function's arrays, in its order.
 
         Rows go in order of their keys, so that two writers lock the records of both in the same order.
         """
-        self._replaces.sort(key=itemgetter(1, 2))
-        self._extends.sort(key=itemgetter(1, 2))
-        self._deletes.sort(key=itemgetter(1, 2))
-        self._inserts.sort(key=itemgetter(2, 3))
-        return [
-            *_columns(self._replaces, _REPLACE),
-            *_columns(self._extends, _EXTEND),
-            *_columns(self._deletes, _DELETE),
-            *_columns(self._inserts, _INSERT),
-            *_columns(self._appends, _APPEND),
-        ]
+        for rows in (self._replaces, self._extends, self._deletes, self._inserts):
+            rows.sort(key=_kind_and_key)
+        groups = (self._replaces, self._extends, self._deletes, self._inserts, self._appends)
+        arrays: list[Any] = []
+        for group, rows in zip(GROUPS, groups, strict=True):
+            arrays += map(_array, zip(*rows, strict=True)) if rows else [None] * group.width
+        return arrays
+
+
+_kind_and_key = itemgetter(1, 2)
+
+
+def _array(column: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    """A column as the function takes it: one element where all are the same, ``None`` where all are."""
+    first = column[0]
+    if len(column) > 1 and first == column[-1] and column.count(first) == len(column):
+        column = column[:1]
+    return None if first is None and len(column) == 1 else column
 
 
 _ADDERS: dict[type, Callable[[Call, int, Any, int], None]] = {
@@ -191,7 +195,3 @@ _ADDERS: dict[type, Callable[[Call, int, Any, int], None]] = {
     Delete: Call.delete,
     Append: Call.append,
 }
-
-
-def _columns(rows: list[_Row], width: int) -> Iterator[Any]:
-    return zip(*rows, strict=True) if rows else iter([None] * width)
