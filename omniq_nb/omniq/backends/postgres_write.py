@@ -128,11 +128,8 @@ class Call:
         r, old = op.record, op.previous
         if not self._stands_alone(old, guard):
             return False
-        body = r.body
-        if body is old.body:
-            body = None
-        else:
-            self._bytes += len(body)
+        body = None if r.body is old.body else r.body
+        self._bytes += len(body or b"")
         self._replaces.append(
             (n, old.kind, old.key, old.version, old.created_at, r.partition, r.state, r.rank, r.due_at, r.owner,
              r.claims, r.updated_at, r.expires_at, body)
