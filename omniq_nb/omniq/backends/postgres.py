@@ -27,7 +27,7 @@ from typing import Any, ClassVar, TypeVar, Unpack
 
 import asyncpg
 
-from ..clock import system_clock
+from ..clock import SECOND, system_clock
 from ..errors import NotOpenError, OptionError, StoreError, StoreUnavailableError
 from ..masking import mask_url
 from ..models.event import TaskEvent
@@ -99,7 +99,7 @@ class PostgresDriver(RemoteDriver):
         self._schema = quoted(self.settings.namespace)
         parameters = ", ".join(f"${n}" for n in range(1, 3 + sum(group.width for group in GROUPS)))
         self._write_sql = f"SELECT {self._schema}.write({parameters})"
-        self._claim_sql = f"SELECT * FROM {self._schema}.claim($1, $2, $3, $4, $5, $6, $7, $8)"
+        self._claim_sql = f"SELECT * FROM {self._schema}.claim($1, $2, $3, $4, $5, $6, $7, $8, $9)"
         self._connections = Connections(dsn, self.settings, self._store)
         self._watchers = Watchers(self._start_listening)
         self._hints = Hints(
@@ -195,10 +195,11 @@ class PostgresDriver(RemoteDriver):
         served = None if partitions is None else [name for name in dict.fromkeys(partitions) if name not in excluded]
         if limit < 1 or served == []:
             return []
-        values = (self._moment, self.durability == "full", kind, served, excluded, owner, limit, lease)
+        values = (self.durability == "full", kind, served, excluded, owner, limit, lease)
 
         async def fetch() -> list[Any]:
-            return await self._connections.use(lambda connection: connection.fetch(self._claim_sql, *values))
+            when = (self._moment, self.clock() + round(self.settings.timeout * SECOND))
+            return await self._connections.use(lambda connection: connection.fetch(self._claim_sql, *when, *values))
 
         # A claim that is interrupted half-way would leave nobody with what it took, until the lease ends.
         rows = await asyncio.shield(self._start(self.call(lambda: self._transact(fetch))))

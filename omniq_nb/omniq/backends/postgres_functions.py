@@ -134,11 +134,14 @@ $$;
 # out, without locking, how many records of each are among the first ones: locking the limit in every partition would
 # hide records from claims that run at the same time. A partition that gives less than that (others were faster) is
 # left out, and the rest looked at again.
+#
+# What a stalled network delivers after its deadline, when nobody waits for it any more, does nothing: it would take
+# tasks away from those who could run them.
 _CLAIM = (
     """
 CREATE FUNCTION {s}.claim(
-    moment bigint, flush boolean, wanted_kind text, partitions text[], excluded text[], claimer text, n bigint,
-    lease bigint
+    moment bigint, deadline bigint, flush boolean, wanted_kind text, partitions text[], excluded text[], claimer text,
+    n bigint, lease bigint
 ) RETURNS TABLE (
     kind text, key text, partition text, state text, rank bigint, due_at bigint, owner text, claims bigint,
     version bigint, created_at bigint, updated_at bigint, expires_at bigint, body bytea
@@ -154,6 +157,9 @@ DECLARE
     taken tid[];
     share record;
 BEGIN
+    IF present > deadline THEN
+        RETURN;
+    END IF;
     IF flush THEN
         PERFORM set_config('synchronous_commit', 'on', true);
     END IF;

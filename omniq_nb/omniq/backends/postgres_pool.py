@@ -13,6 +13,8 @@ from .postgres_errors import FOREIGN, translate
 from .postgres_url import Settings
 
 _CLOSE_SECONDS = 10.0
+_FEWER_SECONDS = 30.0
+"""So long a pool does without the connection that the server could not give."""
 _PLANS = {"jit": "off", "enable_seqscan": "off", "enable_bitmapscan": "off"}
 """A plan made while a table is small must be one by index all the same: it is kept while the table grows."""
 
@@ -33,6 +35,7 @@ class Connections:
         self._settings = settings
         self._store = store
         self._pool: asyncpg.Pool | None = None
+        self._slots = asyncio.Semaphore(settings.pool_size)
 
     def _arguments(self) -> dict[str, Any]:
         settings = self._settings
@@ -91,15 +94,33 @@ class Connections:
             StoreError: There is no connection to be had.
             asyncpg.PostgresError: What the operation raises.
         """
-        assert self._pool is not None, "whoever calls this is open"
+        pool = self._pool
+        assert pool is not None, "whoever calls this is open"
         try:
-            connection = await self._pool.acquire()
+            connection = await self._acquire(pool)
         except FOREIGN as error:
             raise translate(error, self._store, sent=False) from error
         try:
             return await operation(connection)
         finally:
-            await self._pool.release(connection)
+            await pool.release(connection)
+            self._slots.release()
+
+    async def _acquire(self, pool: asyncpg.Pool) -> asyncpg.Connection:
+        """A connection, and a slot with it. Where the server has no more to give, those that are there must do."""
+        while True:
+            await self._slots.acquire()
+            try:
+                return await pool.acquire()
+            except asyncpg.TooManyConnectionsError:
+                if not pool.get_size():
+                    self._slots.release()
+                    raise
+                # With a slot less the pool is asked for a connection only when one is free.
+                asyncio.get_running_loop().call_later(_FEWER_SECONDS, self._slots.release)
+            except BaseException:
+                self._slots.release()
+                raise
 
 
 async def _leave_as_it_is(_: asyncpg.Connection) -> None:
