@@ -75,17 +75,33 @@ async def open_driver() -> AsyncIterator[Callable[..., Any]]:
         yield opened
 
 
-@pytest.fixture
-def start_worker(children: Any) -> Callable[..., subprocess.Popen[str]]:
-    """Starts ``omniq worker`` processes that know the chores."""
+class Workers:
+    """``omniq worker`` processes that know the chores."""
 
-    def start(url: str, *arguments: str, lease: float = 1.0, **environment: str) -> subprocess.Popen[str]:
-        return children.worker(
+    def __init__(self, children: Any, until: Any) -> None:
+        self._children = children
+        self._until = until
+        self._started: list[subprocess.Popen[str]] = []
+
+    async def start(self, url: str, *arguments: str, lease: float = 1.0, **environment: str) -> None:
+        """Start one, and wait until it works."""
+        worker = self._children.worker(
             url, "--import", "chores", "--lease", str(lease), *arguments, cwd=SUPPORT, OMNIQ_SECRET=SECRET,
             OMNIQ_POLL_INTERVAL="0.2", OMNIQ_RETRY_DELAY="0", **environment,
         )  # fmt: skip
+        self._started.append(worker)
+        await self._until(lambda: "at a time" in self._children.output_of(worker))
 
-    return start
+    def assert_none_gave_up(self) -> None:
+        """Whatever has happened, all of them are still there."""
+        for worker in self._started:
+            assert worker.poll() is None, f"a worker gave up:\n{self._children.output_of(worker)}"
+
+
+@pytest.fixture
+def workers(children: Any, until: Any) -> Workers:
+    """Starts workers, which end with the test."""
+    return Workers(children, until)
 
 
 @pytest.fixture
@@ -98,6 +114,11 @@ def notes(tmp_path: Path) -> Path:
 
 def _begun(notes: Path) -> int:
     return len(notes.read_text().splitlines())
+
+
+async def _enqueue_all(app: AsyncOmniQ, notes: Path) -> list[Any]:
+    """All at once, so that those who wait for a share of them find the rest still to be done."""
+    return list(await asyncio.gather(*(app.enqueue("step", args=(str(notes), n, 0.02)) for n in range(_TASKS))))
 
 
 def _record(key: str, driver: PostgresDriver, **changes: Any) -> Record:
@@ -133,12 +154,13 @@ def _assert_each_ended_once(url: str, task_ids: list[str]) -> None:
 
 @pytest.mark.parametrize("way", ["killed", "stopped at once"])
 async def test_server_dies_in_the_middle_of_a_run(
-    mortal_server: PostgresServer, start_worker: Any, notes: Path, until: Any, way: str
+    mortal_server: PostgresServer, workers: Workers, notes: Path, until: Any, way: str
 ) -> None:
     url = mortal_server.url()
     async with AsyncOmniQ(url, secret=SECRET) as app:
-        handles = [await app.enqueue("step", args=(str(notes), n, 0.02)) for n in range(_TASKS)]
-        workers = [start_worker(url, "--concurrency", "5") for _ in range(2)]
+        for _ in range(2):
+            await workers.start(url, "--concurrency", "5")
+        handles = await _enqueue_all(app, notes)
         for share in (0.2, 0.5, 0.8):
             await until(lambda share=share: _begun(notes) >= share * _TASKS)
             if way == "killed":
@@ -154,13 +176,13 @@ async def test_server_dies_in_the_middle_of_a_run(
                 return False
 
         await until(all_succeeded)
-        assert [worker.poll() for worker in workers] == [None, None], "a worker gave up"
+        workers.assert_none_gave_up()
         assert await app.group(handles) == list(range(_TASKS))
     _assert_each_ended_once(url, [handle.id for handle in handles])
 
 
 async def test_worker_starts_while_the_server_is_away(
-    mortal_server: PostgresServer, start_worker: Any, notes: Path
+    mortal_server: PostgresServer, workers: Workers, notes: Path
 ) -> None:
     url = mortal_server.url()
     async with AsyncOmniQ(url, secret=SECRET) as app:
@@ -169,7 +191,7 @@ async def test_worker_starts_while_the_server_is_away(
             await app.enqueue("step", args=(str(notes), 0, 0))
         mortal_server.start()
         handle = await _patiently(lambda: app.enqueue("step", args=(str(notes), 0, 0)))
-        start_worker(url)
+        await workers.start(url)
         assert await handle.result(timeout=60) == 0
 
 
@@ -198,11 +220,12 @@ async def test_listener_hears_again_after_the_server_was_away(mortal_server: Pos
 
 
 async def test_every_connection_is_ended_again_and_again(
-    server: PostgresServer, url: str, start_worker: Any, notes: Path, until: Any
+    server: PostgresServer, url: str, workers: Workers, notes: Path, until: Any
 ) -> None:
     async with AsyncOmniQ(url, secret=SECRET) as app:
-        handles = [await app.enqueue("step", args=(str(notes), n, 0.02)) for n in range(_TASKS)]
-        workers = [start_worker(url, "--concurrency", "5") for _ in range(2)]
+        for _ in range(2):
+            await workers.start(url, "--concurrency", "5")
+        handles = await _enqueue_all(app, notes)
         for share in (0.1, 0.3, 0.5, 0.7, 0.9):
             await until(lambda share=share: _begun(notes) >= share * _TASKS)
             server.run(
@@ -210,20 +233,20 @@ async def test_every_connection_is_ended_again_and_again(
                 "WHERE application_name = 'omniq' AND pid <> pg_backend_pid()"
             )
         assert await app.group(handles) == list(range(_TASKS))
-        assert [worker.poll() for worker in workers] == [None, None], "a worker gave up"
+        workers.assert_none_gave_up()
     _assert_each_ended_once(url, [handle.id for handle in handles])
 
 
 @pytest.mark.parametrize("fault", ["cut", "stalled", "half open"])
 async def test_faulty_network_loses_nothing_and_counts_nothing_twice(
-    server: PostgresServer, start_worker: Any, notes: Path, until: Any, fault: str
+    server: PostgresServer, workers: Workers, notes: Path, until: Any, fault: str
 ) -> None:
     async with Proxy(server.port) as proxy:
         url = server.url()
         through_proxy = server.url(namespace_of(url), port=proxy.port) + "&timeout=1"
         async with AsyncOmniQ(url, secret=SECRET) as app:
-            handles = [await app.enqueue("step", args=(str(notes), n, 0.02)) for n in range(_TASKS)]
-            worker = start_worker(through_proxy, "--concurrency", "10")
+            await workers.start(through_proxy, "--concurrency", "10")
+            handles = await _enqueue_all(app, notes)
             for share in (0.2, 0.5, 0.8):
                 await until(lambda share=share: _begun(notes) >= share * _TASKS)
                 if fault == "stalled":
@@ -238,7 +261,7 @@ async def test_faulty_network_loses_nothing_and_counts_nothing_twice(
                 else:
                     proxy.cut()
             assert await app.group(handles) == list(range(_TASKS))
-            assert worker.poll() is None, "the worker gave up"
+            workers.assert_none_gave_up()
         _assert_each_ended_once(url, [handle.id for handle in handles])
 
 
@@ -489,11 +512,11 @@ async def test_deadlock_with_the_user_s_own_transaction_is_not_the_caller_s_trou
 
 @pytest.mark.parametrize("off", [-90, 90])
 async def test_worker_whose_clock_is_wrong_keeps_its_leases(
-    url: str, start_worker: Any, notes: Path, off: int, until: Any
+    url: str, workers: Workers, notes: Path, off: int, until: Any
 ) -> None:
     async with AsyncOmniQ(url, secret=SECRET) as app:
-        start_worker(url, "--import", "wrong_clock", "--concurrency", "5", lease=1.5, CLOCK_IS_OFF_BY=str(off))
-        start_worker(url, "--concurrency", "5", lease=1.5)
+        await workers.start(url, "--import", "wrong_clock", "--concurrency", "5", lease=1.5, CLOCK_IS_OFF_BY=str(off))
+        await workers.start(url, "--concurrency", "5", lease=1.5)
         # They last longer than a lease, so that each rests on heartbeats.
         handles = [await app.enqueue("step", args=(str(notes), n, 2.5)) for n in range(10)]
         delayed = await app.enqueue("step", args=(str(notes), 10, 0), delay=1)

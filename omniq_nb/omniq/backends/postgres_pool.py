@@ -36,6 +36,7 @@ class Connections:
         self._store = store
         self._pool: asyncpg.Pool | None = None
         self._slots = asyncio.Semaphore(settings.pool_size)
+        self._connecting: set[asyncio.Task[asyncpg.Connection]] = set()
 
     def _arguments(self) -> dict[str, Any]:
         settings = self._settings
@@ -59,13 +60,19 @@ class Connections:
         try:
             # No least size: the pool would see to it with a traceback in the log for each try while the server is away.
             pool = await asyncpg.create_pool(
-                self._dsn, min_size=0, max_size=self._settings.pool_size, reset=_leave_as_it_is, **self._arguments()
+                self._dsn,
+                min_size=0,
+                max_size=self._settings.pool_size,
+                connect=self._connect,
+                reset=_leave_as_it_is,
+                **self._arguments(),
             )
             async with pool.acquire() as connection:
                 await prepare(connection)
         except BaseException as error:
             if pool is not None:
                 pool.terminate()
+            await self._stop_connecting()
             if isinstance(error, ValueError):
                 raise ConfigError(f"asyncpg does not take the URL {self._store}: {error}") from error
             if isinstance(error, FOREIGN):
@@ -80,13 +87,33 @@ class Connections:
             return
         try:
             async with asyncio.timeout(_CLOSE_SECONDS):
+                await asyncio.gather(*self._connecting, return_exceptions=True)
                 await pool.close()
         except FOREIGN:  # a connection that leads nowhere, perhaps
             pool.terminate()
+            await self._stop_connecting()
 
     async def single(self) -> asyncpg.Connection:
         """A connection beside the pool."""
-        return await asyncpg.connect(self._dsn, **self._arguments())
+        return await self._connect(self._dsn, **self._arguments())
+
+    async def _connect(self, *where: Any, **arguments: Any) -> asyncpg.Connection:
+        """Connect, to the end also when the caller is cancelled: in the midst of it, asyncpg would leave an error
+        behind that nobody sees and of which asyncio complains.
+        """
+        connecting = asyncio.create_task(asyncpg.connect(*where, **arguments))
+        self._connecting.add(connecting)
+        connecting.add_done_callback(self._connecting.discard)
+        try:
+            return await asyncio.shield(connecting)
+        except asyncio.CancelledError:
+            connecting.add_done_callback(_let_go)
+            raise
+
+    async def _stop_connecting(self) -> None:
+        for connecting in self._connecting:
+            connecting.cancel()
+        await asyncio.gather(*self._connecting, return_exceptions=True)
 
     async def use(self, operation: Callable[[asyncpg.Connection], Awaitable[_T]]) -> _T:
         """Carry out an operation on a connection of the pool.
@@ -122,6 +149,12 @@ class Connections:
             except BaseException:
                 self._slots.release()
                 raise
+
+
+def _let_go(connecting: asyncio.Task[asyncpg.Connection]) -> None:
+    """End a connection that nobody waits for any more."""
+    if not connecting.cancelled() and connecting.exception() is None:
+        connecting.result().terminate()
 
 
 async def _leave_as_it_is(_: asyncpg.Connection) -> None:
