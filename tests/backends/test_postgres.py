@@ -256,6 +256,21 @@ async def test_claim_that_comes_after_its_deadline_does_nothing(
     assert len(await user.fetch(claim, driver.clock() + 60 * SECOND, "task", [], "in time")) == 1
 
 
+async def test_clock_that_is_set_while_the_driver_works_is_noticed(
+    url: str, open_driver: OpenDriver, monkeypatch: pytest.MonkeyPatch, until: Any
+) -> None:
+    driver = await open_driver(url)
+    true_time = time.time_ns
+    for off in (-90, 90):
+        monkeypatch.setattr(time, "time_ns", lambda off=off: true_time() + off * 1_000_000_000)
+        assert abs(driver.clock() - true_time() // 1000) > 80 * SECOND
+        await driver.claim("task", None, "w", 1, SECOND)
+        await until(lambda: abs(driver.clock() - true_time() // 1000) < SECOND)
+        record = _record(f"{off}", driver)
+        assert await driver.write([Insert(record)]) == [True]
+        assert await driver.claim("task", None, "w", 1, SECOND), "a claim counts as late"
+
+
 # --- round trips ---
 
 

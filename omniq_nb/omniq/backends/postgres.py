@@ -127,6 +127,9 @@ class PostgresDriver(RemoteDriver):
 
     async def _prepare(self, connection: asyncpg.Connection) -> None:
         await prepare(connection, self._store, self.settings.namespace)
+        await self._learn_the_time(connection)
+
+    async def _learn_the_time(self, connection: asyncpg.Connection) -> None:
         if isinstance(self.clock, ServerClock):
             await self.clock.learn(lambda: connection.fetchval(f"SELECT {self._schema}.now()"))
 
@@ -173,6 +176,11 @@ class PostgresDriver(RemoteDriver):
         task.add_done_callback(_retrieve)
         return task
 
+    def _keep_time(self) -> None:
+        """Set the clock right now and then, beside the work. Workers claim, so whoever claims sees to it."""
+        if isinstance(self.clock, ServerClock) and self.clock.is_doubtful:
+            self._start(self.call(lambda: self._connections.use(self._learn_the_time), repeat=True))
+
     @property
     def _moment(self) -> int | None:
         """What counts as now; ``None``: what the server's clock says."""
@@ -195,6 +203,7 @@ class PostgresDriver(RemoteDriver):
         served = None if partitions is None else [name for name in dict.fromkeys(partitions) if name not in excluded]
         if limit < 1 or served == []:
             return []
+        self._keep_time()
         values = (self.durability == "full", kind, served, excluded, owner, limit, lease)
 
         async def fetch() -> list[Any]:
