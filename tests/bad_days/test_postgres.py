@@ -16,6 +16,7 @@ import asyncpg
 import pytest
 from msgspec.structs import replace
 from omniq import AsyncOmniQ
+from omniq.backends import postgres_hints
 from omniq.backends.postgres import PostgresDriver
 from omniq.backends.postgres_schema import SCHEMA_VERSION
 from omniq.clock import SECOND
@@ -270,6 +271,26 @@ async def test_stalled_call_ends_in_time_and_the_next_gets_through(server: Postg
                 await driver.write([Insert(_record("a", driver))])
         proxy.stalls = False
         assert await _patiently(lambda: driver.count("other")) == {}
+
+
+async def test_listener_whose_connection_leads_nowhere_finds_out(
+    server: PostgresServer, url: str, open_driver: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_hints, "_PING_SECONDS", 0.1)
+    async with Proxy(server.port) as proxy:
+        theirs = await open_driver(url)
+        ours = await open_driver(server.url(namespace_of(url), port=proxy.port) + "&timeout=0.5")
+        with ours.watch(others=True) as changes:
+            assert await changes.wait(30), "nobody listens"
+            proxy.swallows_answers = True
+            await theirs.write([Insert(_record("unheard", theirs))])
+            changes.clear()
+            await asyncio.sleep(1)
+            proxy.swallows_answers = False
+            assert await changes.wait(30), "waiters are not told that hints may have been missed"
+            changes.clear()
+            await theirs.write([Insert(_record("heard", theirs))])
+            assert await changes.wait(30)
 
 
 async def test_too_many_connections(open_driver: Any) -> None:

@@ -108,6 +108,7 @@ class PostgresDriver(RemoteDriver):
             self._watchers,
             connect=self._connections.single,
             send=self._execute,
+            ping=self._learn_the_time,
         )
         self._upkeep = Upkeep(self._schema, self._execute)
         self._is_open = False
@@ -127,8 +128,11 @@ class PostgresDriver(RemoteDriver):
 
     async def _prepare(self, connection: asyncpg.Connection) -> None:
         await prepare(connection, self._store, self.settings.namespace)
-        if isinstance(self.clock, ServerClock):
-            await self.clock.learn(lambda: connection.fetchval(f"SELECT {self._schema}.now()"))
+        await self._learn_the_time(connection)
+
+    async def _learn_the_time(self, connection: asyncpg.Connection) -> None:
+        clock = self.clock if isinstance(self.clock, ServerClock) else ServerClock()
+        await clock.learn(lambda: connection.fetchval(f"SELECT {self._schema}.now()"))
 
     async def close(self) -> None:
         if not self._is_open:
