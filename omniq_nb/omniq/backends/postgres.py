@@ -108,6 +108,7 @@ class PostgresDriver(RemoteDriver):
             self._watchers,
             connect=self._connections.single,
             send=self._execute,
+            ping=self._learn_the_time,
         )
         self._upkeep = Upkeep(self._schema, self._execute)
         self._is_open = False
@@ -130,8 +131,8 @@ class PostgresDriver(RemoteDriver):
         await self._learn_the_time(connection)
 
     async def _learn_the_time(self, connection: asyncpg.Connection) -> None:
-        if isinstance(self.clock, ServerClock):
-            await self.clock.learn(lambda: connection.fetchval(f"SELECT {self._schema}.now()"))
+        clock = self.clock if isinstance(self.clock, ServerClock) else ServerClock()
+        await clock.learn(lambda: connection.fetchval(f"SELECT {self._schema}.now()"))
 
     async def close(self) -> None:
         if not self._is_open:
@@ -177,7 +178,7 @@ class PostgresDriver(RemoteDriver):
         return task
 
     def _keep_time(self) -> None:
-        """Set the clock right now and then, beside the work. Workers claim, so whoever claims sees to it."""
+        """Set the clock right beside the work, where no connection listens, and at once where somebody has set it."""
         if isinstance(self.clock, ServerClock) and self.clock.is_doubtful:
             self._start(self.call(lambda: self._connections.use(self._learn_the_time), repeat=True))
 

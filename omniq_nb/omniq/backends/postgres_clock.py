@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable
 
 from ..clock import SECOND, system_clock
 
-_FRESH_SECONDS = 15.0
+_FRESH_SECONDS = 20.0
+"""A little longer than the pause between two pings of the connection that listens, each of which asks the time."""
 
 
 class ServerClock:
