@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
-from statistics import median
+from statistics import quantiles
 from typing import Any
 
 import asyncpg
@@ -586,5 +586,6 @@ async def test_claim_from_a_million_costs_what_one_from_a_thousand_costs(
             claimed = await driver.claim("task", None, "w", 10, 3600 * SECOND)
             seconds[n].append(time.perf_counter() - began)
             assert len(claimed) == 10
-    few, many = map(median, seconds)
+    # The quicker ones: what a busy machine adds now and then is no part of a claim's cost.
+    few, many = (quantiles(each, n=4)[0] for each in seconds)
     assert many <= 1.5 * few, f"{many * 1e3:.2f} ms against {few * 1e3:.2f} ms"
