@@ -101,6 +101,10 @@ def _begun(notes: Path) -> int:
     return len(notes.read_text().splitlines())
 
 
+def _workers(notes: Path) -> int:
+    return len({line.split()[1] for line in notes.read_text().splitlines()})
+
+
 def _record(key: str, driver: PostgresDriver, **changes: Any) -> Record:
     now = driver.clock()
     return replace(Record("task", key, "default", "pending", 0, now, None, 0, 1, now, now, None, b"body"), **changes)
@@ -139,7 +143,8 @@ async def test_server_dies_in_the_middle_of_a_run(
     url = mortal_server.url()
     async with AsyncOmniQ(url, secret=SECRET) as app:
         handles = [await app.enqueue("step", args=(str(notes), n, 0.02)) for n in range(_TASKS)]
-        workers = [start_worker(url, "--concurrency", "5") for _ in range(2)]
+        workers = [start_worker(url, "--concurrency", "2") for _ in range(2)]
+        await until(lambda: _workers(notes) == 2)
         for share in (0.2, 0.5, 0.8):
             await until(lambda share=share: _begun(notes) >= share * _TASKS)
             if way == "killed":
@@ -203,7 +208,8 @@ async def test_every_connection_is_ended_again_and_again(
 ) -> None:
     async with AsyncOmniQ(url, secret=SECRET) as app:
         handles = [await app.enqueue("step", args=(str(notes), n, 0.02)) for n in range(_TASKS)]
-        workers = [start_worker(url, "--concurrency", "5") for _ in range(2)]
+        workers = [start_worker(url, "--concurrency", "2") for _ in range(2)]
+        await until(lambda: _workers(notes) == 2)
         for share in (0.1, 0.3, 0.5, 0.7, 0.9):
             await until(lambda share=share: _begun(notes) >= share * _TASKS)
             server.run(
@@ -520,6 +526,6 @@ async def test_worker_whose_clock_is_wrong_keeps_its_leases(
         delayed = await app.enqueue("step", args=(str(notes), 10, 0), delay=1)
         assert await app.group(handles) == list(range(10))
         assert await delayed == 10
-        assert len({line.split()[1] for line in notes.read_text().splitlines()}) == 2, "one worker did it all"
+        assert _workers(notes) == 2, "one worker did it all"
         assert _begun(notes) == 11, "a task was run twice"
     _assert_each_ended_once(url, [handle.id for handle in (*handles, delayed)])
