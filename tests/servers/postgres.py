@@ -112,7 +112,7 @@ def run_on(url: str, sql: str, *values: Any) -> list[Any]:
     """Execute a statement at a URL; works within a running loop too."""
 
     async def execute() -> list[Any]:
-        connection = await asyncpg.connect(bare(url))
+        connection = await asyncpg.connect(bare(url), command_timeout=START_SECONDS)
         try:
             return list(await connection.fetch(sql, *values))
         finally:

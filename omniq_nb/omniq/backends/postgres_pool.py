@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -131,8 +132,7 @@ class Connections:
         try:
             return await operation(connection)
         finally:
-            await pool.release(connection)
-            self._slots.release()
+            await self._release(pool, connection)
 
     async def _acquire(self, pool: asyncpg.Pool) -> asyncpg.Connection:
         """A connection, and a slot with it. Where the server has no more to give, those that are there must do."""
@@ -149,6 +149,15 @@ class Connections:
             except BaseException:
                 self._slots.release()
                 raise
+
+    async def _release(self, pool: asyncpg.Pool, connection: asyncpg.Connection) -> None:
+        try:
+            # After an interrupted call asyncpg asks the server to give up, which a dead network would have it do for
+            # ever. Whatever goes wrong here, the connection is closed, and that is all that matters.
+            with contextlib.suppress(*FOREIGN):
+                await pool.release(connection, timeout=_CLOSE_SECONDS)
+        finally:
+            self._slots.release()
 
 
 def _let_go(connecting: asyncio.Task[asyncpg.Connection]) -> None:
