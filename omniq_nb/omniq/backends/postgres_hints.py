@@ -39,6 +39,7 @@ class Hints:
         watchers: Who is told.
         connect: Gives a new connection.
         send: Executes a statement with its values on any connection.
+        ping: Called now and then with the connection that listens: one that leads nowhere shows only when it is used.
     """
 
     def __init__(
@@ -49,12 +50,14 @@ class Hints:
         *,
         connect: Callable[[], Awaitable[asyncpg.Connection]],
         send: Callable[..., Awaitable[Any]],
+        ping: Callable[[asyncpg.Connection], Awaitable[None]],
     ) -> None:
         self.channel = channel
         self._store = store
         self._watchers = watchers
         self._connect = connect
         self._send = send
+        self._ping = ping
         self._id = secrets.token_hex(6)
         self._listening: asyncio.Task[None] | None = None
         self._ringing: asyncio.Task[None] | None = None
@@ -133,7 +136,7 @@ class Hints:
             await connection.add_listener(self.channel, self._heard)
             self._watchers.notify(claimable=True, own=False)  # what came before may have been missed
             while not await _happens(lost, _PING_SECONDS):
-                await connection.execute("SELECT 1")  # a connection that leads nowhere shows only when it is used
+                await self._ping(connection)
         finally:
             connection.terminate()
 

@@ -12,15 +12,13 @@ from operator import itemgetter
 from typing import Any
 
 from ..models.record import Append, Delete, Extend, Insert, Op, Record, Replace
+from .postgres_functions import GROUPS
 
 _OPS_PER_CALL = 5000
 _BYTES_PER_CALL = 16_000_000
 """A message may have a gigabyte, but both sides hold it in memory several times."""
+_EVENT_BYTES = 200
 _UNGUARDED = -1
-
-_REPLACE, _EXTEND, _DELETE, _INSERT, _APPEND = 14, 6, 5, 14, 11
-"""Columns of the function's five groups of arrays."""
-ARRAYS = _REPLACE + _EXTEND + _DELETE + _INSERT + _APPEND
 
 _Row = tuple[Any, ...]
 
@@ -39,56 +37,56 @@ class Batch:
         self._guards: list[int | None] = []
         for ops in batches:
             base = len(self._ops)
-            self._guards += [None if op.after is None else op.after + base for op in ops]
             self._ops += ops
+            for op in ops:
+                self._guards.append(None if op.after is None else self._guard(op.after + base))
         self.outcomes = [True] * len(self._ops)
+
+    def _guard(self, n: int) -> int | None:
+        """What hangs on this operation hangs on: an event applies when its own guard does, so that one counts."""
+        return self._guards[n] if type(self._ops[n]) is Append else n
 
     def calls(self) -> Iterator[Call]:
         """The calls; the last one says that it is (`Call.is_last`)."""
-        outcomes = self.outcomes
-        guarded: list[tuple[int, int]] = []
+        # This loop is the writer's hottest: an operation costs it one method, chosen by type, not by `match`.
+        outcomes, adders = self.outcomes, _ADDERS
         call = Call(0)
-        for n, op in enumerate(self._ops):
-            guard = self._guard_of(n)
-            if not call.takes(op, guard):
-                yield call
-                self._note(call, guarded)
-                call = Call(n)
-            if guard is None:
-                call.add(n, op, _UNGUARDED)
-            elif not outcomes[guard]:
+        for n, (op, guard) in enumerate(zip(self._ops, self._guards, strict=True)):
+            if guard is not None and not outcomes[guard]:
                 outcomes[n] = False
-            elif guard < call.first:
-                call.add(n, op, _UNGUARDED)
-            else:
-                call.add(n, op, guard)
-                guarded.append((n, guard))
+            elif call.is_full(n) or not adders[type(op)](call, n, op, guard):
+                yield call
+                self._note(call, n)
+                call = Call(n)
+                if guard is None or outcomes[guard]:
+                    adders[type(op)](call, n, op, guard)
+                else:
+                    outcomes[n] = False
         call.is_last = True
         yield call
-        self._note(call, guarded)
+        self._note(call, len(outcomes))
 
-    def _guard_of(self, n: int) -> int | None:
-        """The operation that this one hangs on; an event applies when its own guard does, so that one counts."""
-        guard = self._guards[n]
-        while guard is not None and type(self._ops[guard]) is Append:
-            guard = self._guards[guard]
-        return guard
-
-    def _note(self, call: Call, guarded: list[tuple[int, int]]) -> None:
+    def _note(self, call: Call, end: int) -> None:
+        if not call.failed:
+            return
         outcomes = self.outcomes
         for n in call.failed:
             outcomes[n] = False
-        if call.failed:
-            for n, guard in guarded:
-                outcomes[n] = outcomes[n] and outcomes[guard]
-        guarded.clear()
+        for n in range(call.first, end):
+            guard = self._guards[n]
+            outcomes[n] = outcomes[n] and (guard is None or outcomes[guard])
 
 
 class Call:
     """Operations of which no two name the same record, as rows of the function's arrays.
 
+    The methods that take an operation in say whether it fits: it must name a record of its own, and a record that is
+    replaced, extended or deleted can't hang on anything of the same call, nor an insertion on another.
+
+    Args:
+        first: Number of its first operation; a guard with a smaller number has been passed.
+
     Attributes:
-        first: Number of its first operation.
         is_last: No other call follows.
         failed: Numbers of the operations that did not apply, once the call is made.
     """
@@ -99,92 +97,106 @@ class Call:
         self.failed: Sequence[int] = ()
         self._named: set[tuple[str, str]] = set()
         self._inserted: set[int] = set()
-        self._ops = self._bytes = 0
+        self._bytes = 0
         self._replaces: list[_Row] = []
         self._extends: list[_Row] = []
         self._deletes: list[_Row] = []
         self._inserts: list[_Row] = []
         self._appends: list[_Row] = []
 
-    def takes(self, op: Op, guard: int | None) -> bool:
-        """Whether the operation fits into this call."""
-        if self._ops >= _OPS_PER_CALL or self._bytes >= _BYTES_PER_CALL:
-            return False
-        if type(op) is Append:
-            return True
-        record = op.record if type(op) is Insert else op.previous  # type: ignore[union-attr]  # all others have it
-        if (record.kind, record.key) in self._named:
-            return False
-        if guard is None or guard < self.first:
-            return True
-        return type(op) is Insert and guard not in self._inserted
+    def is_full(self, n: int) -> bool:
+        """Whether the operation of this number has to go into another call."""
+        return n - self.first >= _OPS_PER_CALL or self._bytes >= _BYTES_PER_CALL
 
-    def add(self, n: int, op: Op, guard: int) -> None:
-        """Take an operation in; ``guard`` is a number of this call."""
-        # By type, not by `match`: with the next few methods this is the writer's hottest loop.
-        self._ops += 1
-        _ADDERS[type(op)](self, n, op, guard)
-
-    def insert(self, n: int, op: Insert, guard: int) -> None:
+    def insert(self, n: int, op: Insert, guard: int | None) -> bool:
+        """Take it in, if it fits."""
         r = op.record
-        self._name(r)
+        if guard is None or guard < self.first:
+            guard = _UNGUARDED
+        if guard in self._inserted or not self._name(r):
+            return False
         self._inserted.add(n)
         self._bytes += len(r.body)
         self._inserts.append(
-            (n, guard, r.kind, r.key, r.partition, r.state, r.rank, r.due_at, r.owner, r.claims, r.created_at,
+            (n, r.kind, r.key, guard, r.created_at, r.partition, r.state, r.rank, r.due_at, r.owner, r.claims,
              r.updated_at, r.expires_at, r.body)
         )  # fmt: skip
+        return True
 
-    def replace(self, n: int, op: Replace, guard: int) -> None:  # noqa: ARG002 -- one signature for all
+    def replace(self, n: int, op: Replace, guard: int | None) -> bool:
+        """Take it in, if it fits."""
         r, old = op.record, op.previous
-        self._name(old)
+        if not self._stands_alone(old, guard):
+            return False
         body = None if r.body is old.body else r.body
         self._bytes += len(body or b"")
         self._replaces.append(
             (n, old.kind, old.key, old.version, old.created_at, r.partition, r.state, r.rank, r.due_at, r.owner,
              r.claims, r.updated_at, r.expires_at, body)
         )  # fmt: skip
+        return True
 
-    def extend(self, n: int, op: Extend, guard: int) -> None:  # noqa: ARG002 -- see above
+    def extend(self, n: int, op: Extend, guard: int | None) -> bool:
+        """Take it in, if it fits."""
         old = op.previous
-        self._name(old)
+        if not self._stands_alone(old, guard):
+            return False
         self._extends.append((n, old.kind, old.key, old.version, old.created_at, op.due_at))
+        return True
 
-    def delete(self, n: int, op: Delete, guard: int) -> None:  # noqa: ARG002 -- see above
+    def delete(self, n: int, op: Delete, guard: int | None) -> bool:
+        """Take it in, if it fits."""
         old = op.previous
-        self._name(old)
+        if not self._stands_alone(old, guard):
+            return False
         self._deletes.append((n, old.kind, old.key, old.version, old.created_at))
+        return True
 
-    def append(self, n: int, op: Append, guard: int) -> None:  # noqa: ARG002 -- see above
+    def append(self, _: int, op: Append, guard: int | None) -> bool:
+        """Take it in: events fit everywhere."""
+        if guard is None or guard < self.first:
+            guard = _UNGUARDED
+        self._bytes += _EVENT_BYTES * len(op.events)
         for e in op.events:
             self._appends.append(
                 (guard, e.ts, e.event_type, e.task_id, e.func, e.queue, e.worker, e.attempt, e.duration, e.schedule_id,
                  e.data)
             )  # fmt: skip
-        self._ops += len(op.events)
+        return True
 
-    def _name(self, record: Record) -> None:
-        self._named.add((record.kind, record.key))
+    def _stands_alone(self, record: Record, guard: int | None) -> bool:
+        return (guard is None or guard < self.first) and self._name(record)
+
+    def _name(self, record: Record) -> bool:
+        """Whether the record is named for the first time."""
+        named, name = self._named, (record.kind, record.key)
+        if name in named:
+            return False
+        named.add(name)
+        return True
 
     def arrays(self) -> list[Any]:
-        """The function's arrays, ``None`` for those without a row.
+        """The function's arrays, in its order.
 
         Rows go in order of their keys, so that two writers lock the records of both in the same order.
         """
-        self._replaces.sort(key=itemgetter(1, 2))
-        self._extends.sort(key=itemgetter(1, 2))
-        self._deletes.sort(key=itemgetter(1, 2))
-        self._inserts.sort(key=itemgetter(2, 3))
-        return [
-            *_columns(self._replaces, _REPLACE),
-            *_columns(self._extends, _EXTEND),
-            *_columns(self._deletes, _DELETE),
-            *_columns(self._inserts, _INSERT),
-            *_columns(self._appends, _APPEND),
-        ]
+        for rows in (self._replaces, self._extends, self._deletes, self._inserts):
+            rows.sort(key=_kind_and_key)
+        groups = (self._replaces, self._extends, self._deletes, self._inserts, self._appends)
+        arrays: list[Any] = []
+        for group, rows in zip(GROUPS, groups, strict=True):
+            # The first column stays whole: the longest array says how many rows there are.
+            if rows:
+                first, *others = zip(*rows, strict=True)
+                arrays += [first, *map(_array, others)]
+            else:
+                arrays += [None] * group.width
+        return arrays
 
 
-_ADDERS: dict[type, Callable[[Call, int, Any, int], None]] = {
+_kind_and_key = itemgetter(1, 2)
+
+_ADDERS: dict[type, Callable[[Call, int, Any, int | None], bool]] = {
     Insert: Call.insert,
     Replace: Call.replace,
     Extend: Call.extend,
@@ -193,5 +205,9 @@ _ADDERS: dict[type, Callable[[Call, int, Any, int], None]] = {
 }
 
 
-def _columns(rows: list[_Row], width: int) -> Iterator[Any]:
-    return zip(*rows, strict=True) if rows else iter([None] * width)
+def _array(column: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    """A column as the function takes it: one element where all are the same, ``None`` where all are."""
+    first = column[0]
+    if len(column) > 1 and first == column[-1] and column.count(first) == len(column):
+        column = column[:1]
+    return None if first is None and len(column) == 1 else column
