@@ -40,6 +40,7 @@ _OUTGOING = 64 * 2**20
 """Bytes that may wait to be sent before sending blocks."""
 
 _NO_SUCH_STREAM, _NO_SUCH_MESSAGE = 10059, 10037
+_WRONG_LAST = {10071, 10164}
 _FULL = {10023, 10047, 10077, 10122, 10131}  # resources, storage, bytes: of the server, the account, the stream
 _NOT_ENABLED = {10076, 10039}
 
@@ -58,6 +59,11 @@ class JetStreamError(nats.errors.Error):
     def is_missing(self) -> bool:
         """There is no such stream, or no such message."""
         return self.code in {_NO_SUCH_STREAM, _NO_SUCH_MESSAGE}
+
+    @property
+    def is_overtaken(self) -> bool:
+        """What the message was to follow is no longer the last one."""
+        return self.code in _WRONG_LAST
 
 
 class LostError(nats.errors.Error):

@@ -15,7 +15,7 @@ from ..clock import system_clock
 from ..errors import StoreCorruptError, StoreError
 from ..masking import mask_url
 from ..models.event import TaskEvent
-from .nats_aside import Aside
+from .nats_aside import Aside, Snapshot
 from .nats_connection import FOREIGN_ERRORS, Connection, LostError, servers_of
 from .nats_log import End, Log, Names
 from .nats_replica import Outcome, Replica
@@ -87,6 +87,7 @@ class Store:
         self._recent: OrderedDict[int, list[bytes]] = OrderedDict()
         self._care: set[asyncio.Task[None]] = set()
         self._clock_error: int | None = None
+        self._snapshot_is_due = False
         self.replica = Replica()
         self.offset = 0
 
@@ -301,8 +302,11 @@ class Store:
         if self.replica.freed:
             self._care_for(self._delete_blobs(self.replica.freed), "large bodies could not be deleted")
         step = max(int(self._options.get("snapshot_bytes", SNAPSHOT_BYTES)), self.replica.saved[1])
-        if before // step != self.replica.grown // step and self._assembler.is_idle:
-            self._care_for(self._save(), "no snapshot could be written, a later write will try again")
+        self._snapshot_is_due = self._snapshot_is_due or before // step != self.replica.grown // step
+        if self._snapshot_is_due and self._assembler.is_idle:
+            self._snapshot_is_due = False
+            snapshot = Snapshot(self.replica, self._made)
+            self._care_for(self._save(snapshot), "no snapshot could be written, a later write will try again")
 
     def _care_for(self, work: Coroutine[Any, Any, None], complaint: str) -> None:
         async def logged() -> None:
@@ -320,10 +324,12 @@ class Store:
         if self._aside is not None:
             await self._aside.delete_blobs(names)
 
-    async def _save(self) -> None:
+    async def _save(self, snapshot: Snapshot) -> None:
         await self.connected()
         assert self._aside is not None
-        manifest = await self._aside.save(self.replica, self._made)
+        manifest = await self._aside.save(snapshot)
+        if manifest is None or manifest.made != self._made:
+            return
         request: Request = [Saved(manifest.at, manifest.size)]
         transaction = self.begin([request], [encode_request(request)])
         try:
