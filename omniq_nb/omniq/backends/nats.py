@@ -36,7 +36,7 @@ from typing import ClassVar, Self, TypeVar, Unpack
 from urllib.parse import parse_qs, urlsplit
 
 from ..clock import system_clock
-from ..errors import ConfigError, NotOpenError, StoreCorruptError, StoreError
+from ..errors import ConfigError, NotOpenError, StoreCorruptError, StoreError, StoreUnavailableError
 from ..masking import mask_url
 from ..models.event import TaskEvent
 from ..models.record import Columns, EventFilter, Filter, Op, Page, Record
@@ -243,6 +243,8 @@ class NATSDriver(RemoteDriver):
             # It may be repeated: the log takes it once.
             outcomes = await self.call(lambda: store.send(transaction), repeat=True)
         except BaseException as error:  # noqa: BLE001 -- each caller gets it as his own exception
+            if isinstance(error, StoreUnavailableError):
+                error.sent = error.sent or transaction.is_sent  # the last of several tries may not have got that far
             for _, _, future in batch:
                 if not future.done():
                     future.set_exception(error)

@@ -39,6 +39,7 @@ class Transaction:
 
     Attributes:
         outcomes: One for each operation of each request, once it was applied.
+        is_sent: It may have been written.
     """
 
     def __init__(self, number: int, requests: list[Request], encoded: Sequence[bytes]) -> None:
@@ -46,6 +47,7 @@ class Transaction:
         self.requests = requests
         self.encoded = encoded
         self.outcomes: list[list[Outcome]] | None = None
+        self.is_sent = False
 
 
 class Store:
@@ -246,6 +248,7 @@ class Store:
             assert self._connection is not None
             largest = min(_LARGEST, self._connection.largest - 1024)
             messages = frames(self._writer, transaction.number, transaction.encoded, largest)
+            transaction.is_sent = True
             seq = await log.publish(messages, f"{self._writer.hex()}.{transaction.number}")
             await log.reached(seq, self._timeout)
         if transaction.outcomes is None:
