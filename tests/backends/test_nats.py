@@ -122,6 +122,20 @@ async def test_newcomer_from_a_snapshot_knows_what_the_others_know(
         assert subjects == {f"omniq.{namespace}.aside.manifest": 1}, "earlier snapshots are still there"
 
 
+async def test_position_stands_though_all_events_were_trimmed(url: str) -> None:
+    async with NATSDriver(url) as driver:
+        await driver.write([Append((_event(1), _event(2)))])
+        _, position = await driver.log_end()
+        await driver.trim_log(100)
+        store = driver._store
+        assert store._aside is not None
+        await store._aside.save(nats_aside.Snapshot(store.replica, store._made))
+        async with NATSDriver(url) as newcomer:
+            assert await newcomer.log_end(5) == ([], position)
+            await newcomer.write([Append((_event(3),))])
+            assert [event.ts for event in (await newcomer.read_log(position))[0]] == [3]
+
+
 async def test_of_two_snapshots_at_once_one_counts(url: str) -> None:
     async with NATSDriver(url) as driver, NATSDriver(url) as other:
         await driver.write([Insert(_record("a"))])
