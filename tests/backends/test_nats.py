@@ -1,4 +1,4 @@
-"""What only NATS' driver has: snapshots of the replica, a log that is cut behind them, transactions of many messages."""
+"""What only NATS has: snapshots of the replica, a log that is cut behind them, transactions of many messages."""
 
 from __future__ import annotations
 
