@@ -331,10 +331,10 @@ class NATSDriver(RemoteDriver):
 
     async def count(self, kind: str) -> dict[tuple[str, str], int]:
         await self._catch_up()
-        return dict(self._store.replica.shelf(kind).counts)
+        return self._store.replica.shelf(kind).count()
 
     async def next_due(self, kind: str) -> int | None:
-        await self._catch_up()
+        # As far as is known here: a hint is not worth a round trip.
         return self._store.replica.shelf(kind).next_due(self.clock())
 
     # --- events ---
