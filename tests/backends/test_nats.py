@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Coroutine
+from concurrent.futures import Future
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import nats
 import pytest
+from msgspec.structs import replace
 from nats.js import JetStreamContext
 from omniq.backends import nats_aside
 from omniq.backends.nats import NATSDriver
+from omniq.backends.nats_store import Store
 from omniq.models.event import TaskEvent
 from omniq.models.record import Append, Delete, EventFilter, Extend, Filter, Insert, Op, Record, Replace
 from omniq.testing.harness import scan_all
@@ -48,6 +52,11 @@ def _record(key: str, *, partition: str = "p", rank: int = 0, body: bytes = b"bo
 
 def _event(ts: int) -> TaskEvent:
     return TaskEvent(ts, "task.started", f"t{ts}", "f", "default", "w", 1, None, None)
+
+
+def _picture(store: Store) -> nats_aside.Snapshot:
+    with store.state as replica:
+        return nats_aside.Snapshot(replica, store.state.made)
 
 
 async def _everything(driver: NATSDriver) -> Any:
@@ -129,7 +138,7 @@ async def test_position_stands_though_all_events_were_trimmed(url: str) -> None:
         await driver.trim_log(100)
         store = driver._store
         assert store._aside is not None
-        await store._aside.save(nats_aside.Snapshot(store.replica, store._made))
+        await store._aside.save(_picture(store))
         async with NATSDriver(url) as newcomer:
             assert await newcomer.log_end(5) == ([], position)
             await newcomer.write([Append((_event(3),))])
@@ -143,7 +152,7 @@ async def test_of_two_snapshots_at_once_one_counts(url: str) -> None:
         slow, fast = driver._store, other._store
         assert slow._aside is not None
         assert fast._aside is not None
-        early = nats_aside.Snapshot(slow.replica, slow._made)
+        early = _picture(slow)
         find = slow._aside._find
         found = await find()
 
@@ -151,7 +160,7 @@ async def test_of_two_snapshots_at_once_one_counts(url: str) -> None:
             return found
 
         await other.write([Insert(_record("b"))])
-        assert await fast._aside.save(nats_aside.Snapshot(fast.replica, fast._made)) is not None
+        assert await fast._aside.save(_picture(fast)) is not None
         slow._aside._find = found_before_the_other_wrote  # type: ignore[method-assign]
         assert await slow._aside.save(early) is None
         replica, _ = await fast._aside.load() or (None, None)
@@ -179,6 +188,123 @@ async def test_no_snapshot_is_taken_within_a_transaction(url: str, monkeypatch: 
         async with NATSDriver(url) as newcomer:
             found = [record.key for record in (await newcomer.scan(Filter(kind="task"))).records]
         assert found == [*(f"{n}" for n in range(10)), "last", "slow"]
+
+
+# --- a driver and its clones ---
+
+
+class _Thread:
+    """A thread with a loop of its own, and on it a clone."""
+
+    def __init__(self, clone: NATSDriver) -> None:
+        self.clone = clone
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self.loop.run_forever)
+
+    async def __aenter__(self) -> _Thread:
+        self._thread.start()
+        await self.run(self.clone.open())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.run(self.clone.close())
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join()
+        self.loop.close()
+
+    def begin(self, work: Coroutine[Any, Any, Any]) -> Future[Any]:
+        return asyncio.run_coroutine_threadsafe(work, self.loop)
+
+    async def run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return await asyncio.wrap_future(self.begin(work))
+
+
+def _cut(driver: NATSDriver) -> None:
+    if (connection := driver._store._connection) is not None:  # else it is just being made anew
+        connection.lose("the test cuts it")
+
+
+async def test_driver_and_clone_share_what_they_know(url: str) -> None:
+    async with NATSDriver(url) as driver:
+        await driver.write([Insert(_record("a"))])
+        async with _Thread(driver.clone()) as thread:
+            state = driver._store.state
+            assert thread.clone._store.state is state
+            assert state.followers == 1
+            assert await thread.run(thread.clone.count("task")) == {("p", "pending"): 1}
+            await thread.run(thread.clone.write([Insert(_record("b"))]))
+            assert await driver.count("task") == {("p", "pending"): 2}
+            assert state.followers == 1, "the clone followed the log, though it had no need to"
+
+
+async def test_clone_goes_on_while_the_drivers_loop_is_blocked(url: str) -> None:
+    async with NATSDriver(url) as driver, NATSDriver(url) as other, _Thread(driver.clone()) as thread:
+        await driver.write([Insert(_record("a"))])
+        (held,) = await driver.claim("task", None, "w", 1, SECOND)
+        writing = [thread.begin(thread.clone.write([Extend(held, n)])) for n in range(3)]
+        assert [each.result(timeout=10) for each in writing] == [[True]] * 3  # blocks this loop, and so the driver
+        assert driver._store.state.followers == 2
+        await other.write([Insert(_record("b"))])
+        assert (await driver.get([("task", "a")]))[0] == replace(held, due_at=2)
+        assert await driver.count("task") == {("p", "pending"): 1, ("p", "running"): 1}
+
+
+async def test_clone_outlives_the_driver(url: str) -> None:
+    driver = NATSDriver(url)
+    await driver.open()
+    async with _Thread(driver.clone()) as thread:
+        await driver.close()
+        assert await thread.run(thread.clone.write([Insert(_record("a"))])) == [True]
+        async with driver:
+            assert await driver.count("task") == {("p", "pending"): 1}
+            assert driver._store.state is thread.clone._store.state
+    assert driver._shared.state is None, "the records stay in memory, and nobody needs them"
+
+
+async def test_clone_hears_of_what_others_write(url: str) -> None:
+    async with NATSDriver(url) as driver, NATSDriver(url) as other, _Thread(driver.clone()) as thread:
+
+        async def wait_for_change() -> bool:
+            with thread.clone.watch(claimable=True, others=True) as changes:
+                listening.set()
+                return await changes.wait(20)
+
+        for writer in (driver, other):
+            listening = threading.Event()
+            waiting = thread.begin(wait_for_change())
+            await asyncio.to_thread(listening.wait)
+            await writer.write([Insert(_record(f"{id(writer)}"))])
+            assert await asyncio.wrap_future(waiting)
+        listening = threading.Event()
+        waiting = thread.begin(wait_for_change())
+        await asyncio.to_thread(listening.wait)
+        await thread.run(thread.clone.write([Insert(_record("own"))]))
+        assert not waiting.done()
+        await other.write([Insert(_record("not own"))])
+        assert await asyncio.wrap_future(waiting)
+
+
+async def test_drivers_of_several_threads_agree(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("omniq.backends.nats_store._LARGEST", 4000)
+    monkeypatch.setattr("omniq.backends.nats_store._PATIENCE_SECONDS", 0.001)  # so several of them follow the log
+    async with AsyncExitStack() as stack:
+        driver = await stack.enter_async_context(NATSDriver(url, options={"snapshot_bytes": 30_000}))
+        threads = [await stack.enter_async_context(_Thread(driver.clone())) for _ in range(3)]
+        working = [thread.begin(_User(thread.clone, n).work(60)) for n, thread in enumerate(threads)]
+        for n in range(20):
+            for thread in threads[: n % 3]:
+                thread.loop.call_soon_threadsafe(_cut, thread.clone)
+            await _everything(driver)
+        for each in working:
+            await asyncio.wrap_future(each)
+        expected = await _everything(driver)
+        for thread in threads:
+            assert await thread.run(_everything(thread.clone)) == expected
+        async with NATSDriver(url) as newcomer:
+            assert await _everything(newcomer) == expected
+
+
+# --- large bodies ---
 
 
 async def test_large_bodies_go_when_their_records_do(url: str, namespace: str) -> None:
