@@ -6,6 +6,7 @@ import functools
 import itertools
 import json
 import shutil
+import socket
 import sys
 import tempfile
 import time
@@ -136,7 +137,22 @@ def shared_server() -> NATS:
     """One server for the whole test run; it ends with it."""
     server = NATS(Path(tempfile.mkdtemp(prefix="omniq-nats-")))
     server.server.start()
+    _make_stream(server.port, "KEPT")
     return server
+
+
+def _make_stream(port: int, name: str) -> None:
+    """Make a stream that stays: with its last stream the server deletes directories, which now and then makes it fail
+    where somebody else makes a stream at that moment.
+    """
+    config = json.dumps({"name": name, "subjects": [name], "storage": "memory"}).encode()
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(b'CONNECT {"verbose": false}\r\nSUB answer 1\r\n')
+        connection.sendall(b"PUB $JS.API.STREAM.CREATE.%s answer %d\r\n" % (name.encode(), len(config)))
+        connection.sendall(config + b"\r\n")
+        said = b""
+        while b"MSG answer" not in said:
+            said += connection.recv(65536)
 
 
 @functools.cache

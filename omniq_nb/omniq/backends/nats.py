@@ -36,7 +36,7 @@ from typing import ClassVar, Self, TypeVar, Unpack
 from urllib.parse import parse_qs, urlsplit
 
 from ..clock import system_clock
-from ..errors import ConfigError, NotOpenError, StoreCorruptError, StoreError
+from ..errors import ConfigError, NotOpenError, StoreCorruptError, StoreError, StoreUnavailableError
 from ..masking import mask_url
 from ..models.event import TaskEvent
 from ..models.record import Columns, EventFilter, Filter, Op, Page, Record
@@ -51,7 +51,8 @@ from . import nats_events as log
 from .nats_aside import INLINE
 from .nats_connection import FOREIGN_ERRORS, servers_of, translate
 from .nats_log import Names
-from .nats_replica import Outcome
+from .nats_replica import Outcome, Replica
+from .nats_state import Shared
 from .nats_store import Store
 from .nats_wire import Put, Request, Row, Swap, Take, Trim, encode_request, record_of, wire_op
 
@@ -74,6 +75,7 @@ class NATSDriver(RemoteDriver):
             which count when it is made; ``timeout`` (5 seconds) for an answer; ``prefix`` of JetStream's API, for
             domains; ``snapshot_bytes``: how much log calls for a snapshot; ``token``, ``user_credentials``,
             ``nkeys_seed`` and ``tls`` as nats-py takes them.
+        shared: What a clone shares with the driver that it is a clone of.
     """
 
     scheme: ClassVar[str] = "nats"
@@ -104,12 +106,14 @@ class NATSDriver(RemoteDriver):
     )
     foreign_errors: ClassVar[tuple[type[BaseException], ...]] = FOREIGN_ERRORS
 
-    def __init__(self, url: str, **settings: Unpack[DriverSettings]) -> None:
+    def __init__(self, url: str, *, shared: Shared | None = None, **settings: Unpack[DriverSettings]) -> None:
         super().__init__(url, **settings)
         self._given_clock = self.clock
         if self.clock is system_clock:
             self.clock = self._server_clock
         self._names = Names.of(_namespace_of(url))
+        self._is_clone = shared is not None
+        self._shared = shared or Shared()
         servers_of(url)
         self._open_store: Store | None = None
         self._closing = False
@@ -120,7 +124,9 @@ class NATSDriver(RemoteDriver):
         self._watchers = Watchers()
 
     def clone(self) -> Self:
-        return type(self)(self.url, clock=self._given_clock, durability=self.durability, options=self.options)
+        return type(self)(
+            self.url, shared=self._shared, clock=self._given_clock, durability=self.durability, options=self.options
+        )
 
     def translate(self, error: BaseException) -> StoreError:
         return translate(error, self.url)
@@ -137,7 +143,7 @@ class NATSDriver(RemoteDriver):
             return
         self._closing = False
         self._catching_up = self._next_catching_up = None
-        store = Store(self.url, self._names, self.options, self._changed)
+        store = Store(self.url, self._names, self.options, self._shared, self._changed, follows=not self._is_clone)
         try:
             await self.call(store.catch_up, repeat=True)
         except BaseException:
@@ -190,8 +196,10 @@ class NATSDriver(RemoteDriver):
         return await self._records(store, rows)
 
     def _finds(self, store: Store, take: Take) -> bool:
-        shelf = store.replica.shelves.get(take.kind)
-        return take.limit > 0 and shelf is not None and shelf.has_due(take.partitions, take.excluding, self.clock())
+        now = self.clock()
+        with store.state as replica:
+            shelf = replica.shelves.get(take.kind)
+            return take.limit > 0 and shelf is not None and shelf.has_due(take.partitions, take.excluding, now)
 
     async def write(self, ops: Sequence[Op]) -> list[bool]:
         store = self._store
@@ -243,6 +251,8 @@ class NATSDriver(RemoteDriver):
             # It may be repeated: the log takes it once.
             outcomes = await self.call(lambda: store.send(transaction), repeat=True)
         except BaseException as error:  # noqa: BLE001 -- each caller gets it as his own exception
+            if isinstance(error, StoreUnavailableError):
+                error.sent = error.sent or transaction.is_sent  # the last of several tries may not have got that far
             for _, _, future in batch:
                 if not future.done():
                     future.set_exception(error)
@@ -295,13 +305,15 @@ class NATSDriver(RemoteDriver):
                 record.body = body
         return records
 
-    async def _find(self, find: Callable[[Store], Sequence[Row]]) -> list[Record]:
+    async def _find(self, find: Callable[[Replica], Sequence[Row]]) -> list[Record]:
         """Look records up in the replica as it is now."""
         tries = 3
         while True:
             await self._catch_up()
+            with self._store.state as replica:
+                rows = find(replica)
             try:
-                return await self._records(self._store, find(self._store))
+                return await self._records(self._store, rows)
             except _GoneError as error:
                 tries -= 1
                 if not tries:  # else the record was replaced or deleted just now, perhaps
@@ -310,8 +322,8 @@ class NATSDriver(RemoteDriver):
     async def get(self, keys: Sequence[Key]) -> list[Record | None]:
         there: list[bool] = []
 
-        def find(store: Store) -> list[Row]:
-            rows = [store.replica.row(key) for key in keys]
+        def find(replica: Replica) -> list[Row]:
+            rows = [replica.row(key) for key in keys]
             there[:] = [row is not None for row in rows]
             return [row for row in rows if row is not None]
 
@@ -321,19 +333,22 @@ class NATSDriver(RemoteDriver):
     async def scan(self, match: Filter, *, cursor: str | None = None, limit: int = 100) -> Page:
         following: list[str | None] = [None]
 
-        def find(store: Store) -> list[Row]:
-            rows, following[0] = store.replica.shelf(match.kind).scan(match, cursor, limit)
+        def find(replica: Replica) -> list[Row]:
+            rows, following[0] = replica.shelf(match.kind).scan(match, cursor, limit)
             return rows
 
         return Page(await self._find(find), following[0])
 
     async def count(self, kind: str) -> dict[tuple[str, str], int]:
         await self._catch_up()
-        return dict(self._store.replica.shelf(kind).counts)
+        with self._store.state as replica:
+            return replica.shelf(kind).count()
 
     async def next_due(self, kind: str) -> int | None:
-        await self._catch_up()
-        return self._store.replica.shelf(kind).next_due(self.clock())
+        # As far as is known here: a hint is not worth a round trip.
+        now = self.clock()
+        with self._store.state as replica:
+            return replica.shelf(kind).next_due(now)
 
     # --- events ---
 
@@ -357,8 +372,9 @@ class NATSDriver(RemoteDriver):
     async def trim_log(self, before: int) -> int:
         await self._catch_up()
         store = self._store
-        if not any(segment.low < before for segment in store.replica.segments.touching(None, before)):
-            return 0
+        with store.state as replica:
+            if not any(segment.low < before for segment in replica.segments.touching(None, before)):
+                return 0
         partly = await self._ask(lambda store: log.count_before(store, before))
         (trimmed,) = await self._submit([Trim(before, partly)])
         await self.call(store.purge, repeat=True)

@@ -2,7 +2,9 @@
 
 A body of more than `INLINE` bytes is a message of its own, a blob: replicas keep only its number, and whoever wants it
 fetches it. A snapshot saves who comes later from reading the log from its beginning, and lets its beginning be deleted.
-It counts once its manifest is there; a writer that vanishes on the way leaves messages that the next snapshot removes.
+It counts once its manifest is there, and a manifest takes the place of the one that its writer has found, or of none:
+so of two writers at once one succeeds. What the other one, or one that vanishes on the way, leaves behind the next
+snapshot removes.
 """
 
 from __future__ import annotations
@@ -53,6 +55,28 @@ class Manifest(msgspec.Struct, array_like=True, gc=False):
     end: tuple[int, int]
     size: int
     pieces: list[list[int]]
+
+
+class Snapshot:
+    """A replica as it was at one moment, to be written while the replica itself goes on.
+
+    Args:
+        replica: No transaction may have begun that is not complete, or who starts from the snapshot would miss its
+            beginning.
+        made: When the log's stream was made.
+    """
+
+    def __init__(self, replica: Replica, made: str) -> None:
+        self.manifest = Manifest(SCHEMA, replica.seq, replica.now, made, replica.segments.end, 0, [])
+        # Rows are never changed in place: a list of them is a picture of this moment, and cheap.
+        self.rows = [row for shelf in replica.shelves.values() for row in shelf.rows.values()]
+        self._segments = list(replica.segments.pack(_SEGMENTS))
+
+    def contents(self) -> Iterator[bytes]:
+        """Its pieces."""
+        for start in range(0, len(self.rows), _ROWS):
+            yield _encode(_Rows(self.rows[start : start + _ROWS]))
+        yield from map(_encode, self._segments)
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -121,7 +145,7 @@ class Aside:
             StoreCorruptError: It is not complete.
         """
         before: Manifest | None = None
-        while (manifest := await self._find()) is not None:
+        while (manifest := (await self._find())[0]) is not None:
             if (replica := await self._restore(manifest)) is not None:
                 return replica, manifest
             if before == manifest:
@@ -129,15 +153,16 @@ class Aside:
             before = manifest  # a later snapshot has taken its place in the meantime
         return None
 
-    async def _find(self) -> Manifest | None:
+    async def _find(self) -> tuple[Manifest | None, int]:
+        """The latest manifest, and the number of its message."""
         try:
             answer = await self._connection.request(f"STREAM.MSG.GET.{self._stream}", {"last_by_subj": self._manifest})
         except JetStreamError as error:
             if error.is_missing:
-                return None
+                return None, 0
             raise
         try:
-            return _decode_manifest(base64.b64decode(answer["message"].get("data", "")))
+            return _decode_manifest(base64.b64decode(answer["message"].get("data", ""))), answer["message"]["seq"]
         except msgspec.MsgspecError as error:
             raise StoreCorruptError(self._url, f"its snapshot can't be read: {error}") from error
 
@@ -158,20 +183,23 @@ class Aside:
         replica.saved = (manifest.at, manifest.size)
         return replica
 
-    async def save(self, replica: Replica, made: str) -> Manifest:
-        """Write a snapshot of the replica as it is now; it may change meanwhile."""
-        previous = await self._find()
-        manifest = Manifest(SCHEMA, replica.seq, replica.now, made, replica.segments.end, 0, [])
-        # Rows are never changed in place: a list of them is a picture of this moment, and cheap.
-        rows = [row for shelf in replica.shelves.values() for row in shelf.rows.values()]
-        packed = list(replica.segments.pack(_SEGMENTS))
-        for content in _contents(rows, packed):
+    async def save(self, snapshot: Snapshot) -> Manifest | None:
+        """Write a snapshot; ``None``: somebody else has written one meanwhile, and it counts instead."""
+        previous, at = await self._find()
+        manifest = snapshot.manifest
+        for content in snapshot.contents():
             manifest.size += len(content)
             manifest.pieces.append(await self._write(self._pieces, content))
-        await self._write(self._manifest, _encode(manifest))
+        expected = {"Nats-Expected-Last-Subject-Sequence": str(at)}
+        try:
+            answer_of(await (await self._connection.send(self._manifest, _encode(manifest), expected)))
+        except JetStreamError as error:
+            if error.is_overtaken:
+                return None
+            raise
         await self._tidy(manifest)
         if previous is not None and previous.pieces and previous.now < manifest.now - _ABANDONED:
-            await self._delete_abandoned(previous.pieces[0][0], rows)
+            await self._delete_abandoned(previous.pieces[0][0], snapshot.rows)
         return manifest
 
     async def _tidy(self, manifest: Manifest) -> None:
@@ -187,12 +215,6 @@ class Aside:
 
     async def _purge(self, what: dict[str, str | int]) -> None:
         await self._connection.request(f"STREAM.PURGE.{self._stream}", what)
-
-
-def _contents(rows: list[Row], packed: list[Packed]) -> Iterator[bytes]:
-    for start in range(0, len(rows), _ROWS):
-        yield _encode(_Rows(rows[start : start + _ROWS]))
-    yield from map(_encode, packed)
 
 
 def _numbers(name: str) -> list[int]:

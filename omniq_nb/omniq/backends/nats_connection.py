@@ -40,6 +40,7 @@ _OUTGOING = 64 * 2**20
 """Bytes that may wait to be sent before sending blocks."""
 
 _NO_SUCH_STREAM, _NO_SUCH_MESSAGE = 10059, 10037
+_WRONG_LAST = {10071, 10164}
 _FULL = {10023, 10047, 10077, 10122, 10131}  # resources, storage, bytes: of the server, the account, the stream
 _NOT_ENABLED = {10076, 10039}
 
@@ -58,6 +59,11 @@ class JetStreamError(nats.errors.Error):
     def is_missing(self) -> bool:
         """There is no such stream, or no such message."""
         return self.code in {_NO_SUCH_STREAM, _NO_SUCH_MESSAGE}
+
+    @property
+    def is_overtaken(self) -> bool:
+        """What the message was to follow is no longer the last one."""
+        return self.code in _WRONG_LAST
 
 
 class LostError(nats.errors.Error):
@@ -94,7 +100,7 @@ def translate(error: BaseException, url: str) -> StoreError:
     if isinstance(error, JetStreamError):
         return _translate_answer(error, masked)
     text = _masked_text(error, url)
-    if "authoriz" in text.lower() or "authentic" in text.lower() or "permissions violation" in text.lower():
+    if _is_denial(error):
         return StoreDeniedError(masked, text)
     if isinstance(error, nats.errors.NoRespondersError):
         return _not_enabled(masked)
@@ -115,6 +121,11 @@ def _translate_answer(error: JetStreamError, masked: str) -> StoreError:
     if error.code in {503, 10008, 10009}:  # no leader just now, or the server is starting
         return StoreUnavailableError(masked, error.description, sent=True)
     return StoreError(masked, error.description)
+
+
+def _is_denial(error: BaseException) -> bool:
+    text = str(error).lower()
+    return any(words in text for words in ("authoriz", "authentic", "permissions violation"))
 
 
 def _not_enabled(masked: str) -> StoreError:
@@ -143,6 +154,7 @@ class Connection:
     ) -> None:
         self._servers = servers
         self._timeout = timeout
+        self._connect_seconds = min(timeout, CONNECT_SECONDS)
         self._prefix = prefix
         self._options = options
         self._on_loss = on_loss
@@ -157,7 +169,7 @@ class Connection:
     async def open(self) -> None:
         """Connect, and subscribe to the answers."""
         try:
-            await asyncio.wait_for(self._connect(), CONNECT_SECONDS * 2)
+            await asyncio.wait_for(self._connect(), self._connect_seconds * (len(self._servers) + 1))
             self._check_version()
             await self._client.subscribe(
                 f"{self._inbox}.*", cb=self._answered, pending_msgs_limit=0, pending_bytes_limit=0
@@ -170,12 +182,16 @@ class Connection:
         try:
             await self._client.connect(
                 self._servers, name="omniq", allow_reconnect=False, max_reconnect_attempts=1, reconnect_time_wait=0,
-                connect_timeout=CONNECT_SECONDS, ping_interval=_PING_SECONDS, max_outstanding_pings=2,
+                connect_timeout=self._connect_seconds,  # type: ignore[arg-type]  # any number does
+                ping_interval=_PING_SECONDS, max_outstanding_pings=2,
                 pending_size=_OUTGOING, error_cb=self._failed, closed_cb=self._closed, **self._options,
             )  # fmt: skip
-        except nats.errors.NoServersError as error:
-            # What went wrong with each server came to the callback.
-            raise self._last_error or error from error
+        except (nats.errors.NoServersError, TimeoutError) as error:
+            # What went wrong with each of several servers came to the callback.
+            cause = self._last_error or error
+            if isinstance(cause, TimeoutError):
+                raise LostError(f"no answer within {self._connect_seconds:g} s", sent=False) from error
+            raise cause from error
 
     def _check_version(self) -> None:
         version = self._client.connected_server_version
@@ -192,17 +208,23 @@ class Connection:
 
     def lose(self, reason: str) -> None:
         """Give the connection up."""
+        self._end(lambda: LostError(reason, sent=True))
+
+    def _end(self, error: Callable[[], Exception]) -> None:
         if self.is_lost:
             return
         self.is_lost = True
         answers, self._answers = self._answers, {}
         for future in answers.values():
             if not future.done():
-                future.set_exception(LostError(reason, sent=True))
+                future.set_exception(error())
         self._on_loss()
 
     async def _failed(self, error: Exception) -> None:
         self._last_error = error
+        if _is_denial(error):
+            # The server says so beside the answers, and the one to the request in question never comes.
+            self._end(lambda: nats.errors.Error(str(error)))
 
     async def _closed(self) -> None:
         self.lose(f"the connection was lost: {self._last_error or 'the server has closed it'}")

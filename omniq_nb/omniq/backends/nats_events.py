@@ -38,7 +38,8 @@ async def _read(store: Store, segments: Sequence[Segment]) -> AsyncIterator[tupl
 
 async def query(store: Store, match: EventFilter) -> Columns:
     """See `Driver.query`."""
-    segments = list(store.replica.segments.touching(match.since, match.until))
+    with store.state as replica:
+        segments = list(replica.segments.touching(match.since, match.until))
     if match.limit is None:
         events = [
             event
@@ -74,29 +75,31 @@ async def read_log(store: Store, position: Place, limit: int) -> tuple[list[Task
     """See `Driver.read_log`."""
     found: list[TaskEvent] = []
     at, taken = position
-    following = store.replica.segments.after(at)
-    while len(found) < limit and (some := list(islice(following, _AT_ONCE))):
-        async for segment, events in _read(store, some):
-            start = taken if segment.at == at else 0
-            for n, event in enumerate(events[start:], start):
-                if len(found) >= limit:
-                    return found, position
-                if event.ts >= segment.low:
-                    found.append(event)
-                position = (segment.at, n + 1)
+    with store.state as replica:
+        segments = list(islice(replica.segments.after(at), limit + 1))  # each has an event at least, but the first
+    async for segment, events in _read(store, segments):
+        start = taken if segment.at == at else 0
+        for n, event in enumerate(events[start:], start):
+            if len(found) >= limit:
+                return found, position
+            if event.ts >= segment.low:
+                found.append(event)
+            position = (segment.at, n + 1)
     return found, position
 
 
 async def log_end(store: Store, latest: int) -> tuple[list[TaskEvent], Place]:
     """See `Driver.log_end`."""
-    segments, end = list(store.replica.segments.last(latest)), store.replica.segments.end
+    with store.state as replica:
+        segments, end = list(replica.segments.last(latest)), replica.segments.end
     events = [event async for segment, some in _read(store, segments) for event in some if event.ts >= segment.low]
     return events[max(0, len(events) - latest) :], end
 
 
 async def count_before(store: Store, moment: int) -> dict[int, int]:
     """How many events before a moment those segments have of which a trim would leave a part."""
-    partly = store.replica.segments.partly_before(moment)
+    with store.state as replica:
+        partly = replica.segments.partly_before(moment)
     return {
         segment.at: sum(segment.low <= event.ts < moment for event in events)
         async for segment, events in _read(store, partly)

@@ -11,7 +11,6 @@ import asyncio
 import base64
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from heapq import heappop, heappush
 from typing import Any, NamedTuple
 
 import nats.errors
@@ -71,21 +70,17 @@ class Log:
         connection: Open.
         names: The namespace's.
         url: For messages; passwords masked.
-        receive: Takes the messages, in order and without gaps.
     """
 
-    def __init__(self, connection: Connection, names: Names, url: str, receive: Receive) -> None:
+    def __init__(self, connection: Connection, names: Names, url: str) -> None:
         self._connection = connection
         self._names = names
         self._url = url
-        self._receive = receive
-        self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
-        self._waits = 0
+        self._receive: Receive = lambda *_: None
         self._loop = asyncio.get_running_loop()
         self._watchdog: asyncio.TimerHandle | None = None
         self._heard = 0.0
-        self.seq = 0
-        self.failure: StoreCorruptError | None = None
+        self._seq = 0
 
     # --- streams ---
 
@@ -170,9 +165,9 @@ class Log:
 
     # --- following ---
 
-    async def follow(self, after: int) -> None:
-        """Receive the messages after a number, and all that come later."""
-        self.seq = after
+    async def follow(self, after: int, receive: Receive) -> None:
+        """Have the messages after a number received, and all that come later, in order and without gaps."""
+        self._seq, self._receive = after, receive
         inbox = self._connection.new_inbox()
         await self._connection.subscribe(inbox, self._arrived)
         config = {
@@ -199,18 +194,14 @@ class Log:
             await self._control(message)
             return
         seq, now = _place_of(message.reply)
-        if seq <= self.seq or self._connection.is_lost:
+        if seq <= self._seq or self._connection.is_lost:
             return
-        if seq != self.seq + 1:
+        if seq != self._seq + 1:
             # Between the two, messages were purged: a snapshot has what they said, or the log is damaged.
-            self._connection.lose(f"messages {self.seq + 1} to {seq - 1} of the log are gone")
+            self._connection.lose(f"messages {self._seq + 1} to {seq - 1} of the log are gone")
             return
         self._receive(seq, now, message.data)
-        self.seq = seq
-        while self._waiting and self._waiting[0][0] <= seq:
-            future = heappop(self._waiting)[2]
-            if not future.done():
-                future.set_result(None)
+        self._seq = seq
 
     async def _control(self, message: Msg) -> None:
         # Flow control wants an answer; a heartbeat says whether the server waits for one that got lost.
@@ -219,31 +210,10 @@ class Log:
             if subject and not self._connection.is_lost:
                 await self._connection.publish(subject)
 
-    async def reached(self, seq: int, timeout: float) -> None:
-        """Wait until a message was received.
-
-        Raises:
-            LostError: It does not come.
-        """
-        if self.seq >= seq:
-            return
-        future: asyncio.Future[None] = self._loop.create_future()
-        self._waits += 1
-        heappush(self._waiting, (seq, self._waits, future))
-        timer = self._loop.call_later(timeout, self._connection.lose, "the server does not send the end of the log")
-        try:
-            await future
-        finally:
-            timer.cancel()
-
-    def stop(self, reason: str) -> None:
-        """The connection is lost: tell those who wait."""
+    def stop(self) -> None:
+        """The connection is lost."""
         if self._watchdog is not None:
             self._watchdog.cancel()
-        waiting, self._waiting = self._waiting, []
-        for _, _, future in waiting:
-            if not future.done():
-                future.set_exception(LostError(reason, sent=True))
 
 
 async def read_by_number(connection: Connection, stream: str, seqs: Sequence[int]) -> list[bytes | None]:

@@ -8,6 +8,7 @@ of date, and processes may differ in those; what they find does not depend on it
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
+from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 from heapq import heapify, heappop, heappush, heapreplace
 from typing import Any
@@ -20,8 +21,46 @@ from .nats_wire import Drop, Move, Put, Request, Row, Saved, Swap, Take, Tell, T
 Outcome = bool | int | list[Row]
 """Of an operation: whether it applied; of a `Take` the rows; of a `Trim` the number of events."""
 
+_Entry = tuple[int, int, str, int]
+
 _SCAN_STEP = 50_000
 """Keys that one page of a scan looks at."""
+
+
+class _Queue:
+    """Where claims look for a partition's due records, each as (rank, created_at, key, version).
+
+    What comes in order, as nearly everything does, is appended to a line, whose head costs the same however long it is;
+    the rest is in a heap. An entry counts only while the record still says the same.
+    """
+
+    __slots__ = ("_line", "_rest")
+
+    def __init__(self) -> None:
+        self._line: deque[_Entry] = deque()
+        self._rest: list[_Entry] = []
+
+    def add(self, entry: _Entry) -> None:
+        """Take an entry in."""
+        if not self._line or entry >= self._line[-1]:
+            self._line.append(entry)
+        else:
+            heappush(self._rest, entry)
+
+    def first(self) -> _Entry | None:
+        """The first in order."""
+        line, rest = self._line, self._rest
+        if line and (not rest or line[0] <= rest[0]):
+            return line[0]
+        return rest[0] if rest else None
+
+    def drop_first(self) -> None:
+        """Take the first one out."""
+        line, rest = self._line, self._rest
+        if line and (not rest or line[0] <= rest[0]):
+            line.popleft()
+        else:
+            heappop(rest)
 
 
 class Shelf:
@@ -33,9 +72,8 @@ class Shelf:
         # Sorted; may hold keys that were deleted, which are then in `gone`: a list is slow to take things out of.
         self.keys: list[str] = []
         self.gone: set[str] = set()
-        # Heaps of entries that count only while the record still says the same.
-        self.ready: dict[str, list[tuple[int, int, str, int]]] = {}
-        self.later: list[tuple[int, str]] = []
+        self.ready: dict[str, _Queue] = {}
+        self.later: list[tuple[int, str]] = []  # a heap; an entry counts only while the record still says the same
         self.expiring: list[tuple[int, str]] = []  # sorted when asked for
         self.expiring_is_sorted = True
 
@@ -52,9 +90,10 @@ class Shelf:
         else:
             insort(self.keys, key)
         self._tally(row, 1)
-        self._enlist(row, row.updated_at)
+        if row.due_at is not None:
+            self._enlist(row, row.due_at, row.updated_at)
         if row.expires_at is not None:
-            self._will_expire(row)
+            self._will_expire(row, row.expires_at)
 
     def put(self, row: Row, old: Row) -> None:
         """Put a record in the place of its previous version."""
@@ -62,9 +101,10 @@ class Shelf:
         if row.state != old.state or row.partition != old.partition:
             self._tally(old, -1)
             self._tally(row, 1)
-        self._enlist(row, row.updated_at)
+        if row.due_at is not None:
+            self._enlist(row, row.due_at, row.updated_at)
         if row.expires_at is not None and row.expires_at != old.expires_at:
-            self._will_expire(row)
+            self._will_expire(row, row.expires_at)
 
     def remove(self, row: Row) -> None:
         """Take a record out."""
@@ -77,30 +117,23 @@ class Shelf:
 
     def _tally(self, row: Row, n: int) -> None:
         group = (row.partition, row.state)
-        total = self.counts.get(group, 0) + n
-        if total:
-            self.counts[group] = total
-        else:
-            del self.counts[group]
+        self.counts[group] = self.counts.get(group, 0) + n
 
-    def _will_expire(self, row: Row) -> None:
-        entry = (row.expires_at or 0, row.key)
+    def _will_expire(self, row: Row, moment: int) -> None:
+        entry = (moment, row.key)
         if self.expiring and entry < self.expiring[-1]:
             self.expiring_is_sorted = False
         self.expiring.append(entry)
 
-    def _enlist(self, row: Row, now: int) -> None:
+    def _enlist(self, row: Row, due_at: int, now: int) -> None:
         """Put a record where claims look for it; a moment that is not quite right costs only another look."""
-        due_at = row.due_at
-        if due_at is None:
-            return
         if due_at > now:
             heappush(self.later, (due_at, row.key))
             return
-        heap = self.ready.get(row.partition)
-        if heap is None:
-            heap = self.ready[row.partition] = []
-        heappush(heap, (row.rank, row.created_at, row.key, row.version))
+        queue = self.ready.get(row.partition)
+        if queue is None:
+            queue = self.ready[row.partition] = _Queue()
+        queue.add((row.rank, row.created_at, row.key, row.version))
 
     # --- claiming ---
 
@@ -111,24 +144,26 @@ class Shelf:
             due_at, key = heappop(later)
             row = self.rows.get(key)
             if row is not None and row.due_at == due_at:
-                self._enlist(row, now)
+                self._enlist(row, due_at, now)
 
     def _first(self, partition: str, now: int) -> tuple[int, int, str] | None:
         """The order of a partition's first due record; entries that are out of date are dropped on the way."""
-        heap = self.ready.get(partition)
-        if heap is None:
+        queue = self.ready.get(partition)
+        if queue is None:
             return None
-        while heap:
-            rank, created_at, key, version = heap[0]
+        while (entry := queue.first()) is not None:
+            rank, created_at, key, version = entry
             row = self.rows.get(key)
             # Deleted and inserted anew, a record may have the same version at another place.
             if row is not None and (row.rank, row.created_at, row.version, row.partition) == (
                 rank, created_at, version, partition,
             ):  # fmt: skip
-                if row.due_at is not None and row.due_at <= now:
+                due_at = row.due_at
+                if due_at is not None and due_at <= now:
                     return rank, created_at, key
-                self._enlist(row, now)
-            heappop(heap)
+                if due_at is not None:
+                    heappush(self.later, (due_at, key))
+            queue.drop_first()
         del self.ready[partition]
         return None
 
@@ -155,7 +190,7 @@ class Shelf:
             if not heads:
                 return
             _, position, _, key, name = heads[0]
-            heappop(self.ready[name])
+            self.ready[name].drop_first()
             yield self.rows[key]
             if (first := self._first(name, now)) is not None:
                 heapreplace(heads, (first[0], position, first[1], first[2], name))
@@ -173,12 +208,17 @@ class Shelf:
             heappop(self.later)
         return None
 
+    def count(self) -> dict[tuple[str, str], int]:
+        """See `Driver.count`."""
+        return {group: n for group, n in self.counts.items() if n}
+
     # --- scanning ---
 
     def scan(self, match: Filter, cursor: str | None, limit: int) -> tuple[list[Row], str | None]:
         """See `Driver.scan`."""
         if not any(
-            match.partition in (None, partition) and match.state in (None, state) for partition, state in self.counts
+            n and match.partition in (None, partition) and match.state in (None, state)
+            for (partition, state), n in self.counts.items()
         ):
             return [], None
         if match.expires_before is not None:
@@ -263,7 +303,7 @@ class Replica:
         self.freed: list[str] = []
         self.saved = (0, 0)
         self.grown = 0
-        self._names: dict[str, str] = {}  # partitions, states and owners: one object for all equal ones
+        self._names: dict[str, str] = {}  # kinds, partitions, states, owners: one object for all equal ones
 
     def row(self, key: Key) -> Row | None:
         """The record with this kind and key."""
@@ -303,7 +343,7 @@ class Replica:
     def _apply_request(self, request: Request, unheard: list[int]) -> list[Outcome]:
         outcomes: list[Outcome] = []
         for op in request:
-            after = getattr(op, "after", None)
+            after = op.after
             if after is not None and not (0 <= after < len(outcomes) and outcomes[after]):
                 outcomes.append(False)
                 if type(op) is Tell:
@@ -404,6 +444,7 @@ class Replica:
 
     def _share_names(self, row: Row) -> None:
         shared = self._names.setdefault
+        row.kind = shared(row.kind, row.kind)
         row.partition = shared(row.partition, row.partition)
         row.state = shared(row.state, row.state)
 

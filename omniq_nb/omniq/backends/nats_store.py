@@ -1,55 +1,39 @@
-"""One namespace as a process sees it: its replica, kept up with the log over one connection at a time."""
+"""One namespace as a driver sees it: the state that the log leads to, kept up with it over one connection at a time."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import os
-from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from typing import Any
-
-import msgspec
 
 from ..clock import system_clock
 from ..errors import StoreCorruptError, StoreError
 from ..masking import mask_url
 from ..models.event import TaskEvent
-from .nats_aside import Aside
+from .nats_aside import Aside, Snapshot
 from .nats_connection import FOREIGN_ERRORS, Connection, LostError, servers_of
 from .nats_log import End, Log, Names
 from .nats_replica import Outcome, Replica
 from .nats_segments import Segment
-from .nats_wire import Assembler, Request, Saved, Tell, decode_events, decode_requests, encode_request, frames, join
+from .nats_state import Applied, Shared, State, Transaction
+from .nats_wire import Request, Saved, Tell, decode_events, decode_requests, encode_request, frames, join
 
 logger = logging.getLogger("omniq")
 
 _LARGEST = 512 * 1024
 """Bytes of one message of the log, if the server takes as many."""
-_RECENT = 256
-"""So many segments are remembered as they were applied: whoever follows the events reads them from memory."""
 SNAPSHOT_BYTES = 16 * 2**20
 """A snapshot is written when the log has grown by so much, and by as much as the last snapshot was large."""
-
+_PATIENCE_SECONDS = 0.25
+"""So long a clone waits for whoever follows the log; then it follows the log itself."""
 _CARE_ERRORS: tuple[type[BaseException], ...] = (*FOREIGN_ERRORS, StoreError)
 
 
-class Transaction:
-    """What this process writes to the log in one go.
-
-    Attributes:
-        outcomes: One for each operation of each request, once it was applied.
-    """
-
-    def __init__(self, number: int, requests: list[Request], encoded: Sequence[bytes]) -> None:
-        self.number = number
-        self.requests = requests
-        self.encoded = encoded
-        self.outcomes: list[list[Outcome]] | None = None
-
-
 class Store:
-    """A replica and the means to keep and change it.
+    """What a driver needs to read and change the state.
 
     Its methods raise what the client library raises; the driver translates.
 
@@ -57,43 +41,61 @@ class Store:
         url: The store's.
         names: Of its streams.
         options: See `NATSDriver`.
-        on_change: Called after each transaction that wrote: whether something may have become claimable, and whether
-            this process wrote it.
+        shared: Where a driver and its clones share a state.
+        on_change: Called after each transaction that wrote, from any thread: whether something may have become
+            claimable, and whether this driver wrote it.
+        follows: Whether it follows the log in any case, or only if no other one does.
 
     Attributes:
-        replica: As far as it has come.
+        writer: Names this driver in the log.
         offset: Microseconds by which the server's clock is ahead of this machine's, as far as can be measured.
     """
 
     def __init__(
-        self, url: str, names: Names, options: dict[str, Any], on_change: Callable[[bool, bool], None]
+        self,
+        url: str,
+        names: Names,
+        options: dict[str, Any],
+        shared: Shared,
+        on_change: Callable[[bool, bool], None],
+        *,
+        follows: bool,
     ) -> None:
         self._url = url
         self._masked = mask_url(url)
         self._names = names
         self._options = options
+        self._shared = shared
         self._on_change = on_change
+        self._must_follow = follows
         self._timeout = float(options.get("timeout", 5.0))
+        self._loop = asyncio.get_running_loop()
         self._connecting = asyncio.Lock()
         self._connection: Connection | None = None
         self._log: Log | None = None
         self._aside: Aside | None = None
-        self._made = ""
-        self._moment = 0
-        self._writer = os.urandom(16)
+        self._follows = False
+        self._state: State | None = None
+        self._waiting: set[asyncio.Future[None]] = set()
+        self.writer = os.urandom(16)
         self._numbers = 0
         self._own: dict[int, Transaction] = {}
-        self._assembler = Assembler()
-        self._recent: OrderedDict[int, list[bytes]] = OrderedDict()
         self._care: set[asyncio.Task[None]] = set()
         self._clock_error: int | None = None
-        self.replica = Replica()
+        self._snapshot_is_due = False
         self.offset = 0
+        shared.opened()
+
+    @property
+    def state(self) -> State:
+        """The records and where the events are, as far as the log was followed."""
+        assert self._state is not None, "asked before it was connected"
+        return self._state
 
     # --- connection ---
 
     async def connected(self) -> Log:
-        """The log, over a connection that lives; made anew if need be, and the replica brought up to the log's end."""
+        """The log, over a connection that lives; made anew if need be, and the state brought up to the log's end."""
         async with self._connecting:
             if self._log is None or self._connection is None or self._connection.is_lost:
                 await self._disconnect()
@@ -109,13 +111,17 @@ class Store:
         self._connection = connection
         try:
             await connection.open()
-            self._log = Log(connection, self._names, self._masked, self._receive)
+            self._log = Log(connection, self._names, self._masked)
             self._aside = Aside(connection, self._names, self._masked)
+            state = self._shared.state
+            place = None if state is None else state.place  # before the end is asked for, since others follow the log
             end = await self._log.prepare(self._options)
-            if not await self._continues(end):
-                await self._begin(end)
-            await self._log.follow(self.replica.seq)
-            await self._log.reached(end.last, self._timeout)
+            if state is None or place is None or not await self._continues(state.made, *place, end):
+                state = self._shared.state = await self._begin(end)
+            self._take_up(state)
+            if self._must_follow or not state.followers:
+                await self._follow()
+            await self._reached(end.last)
         except BaseException:
             await self._disconnect()
             raise
@@ -124,14 +130,36 @@ class Store:
         names = ("token", "tls", "user_credentials", "nkeys_seed")
         return {name: self._options[name] for name in names if name in self._options}
 
+    def _take_up(self, state: State) -> None:
+        if self._state is not None and self._state is not state:
+            self._state.leave(self)
+        self._state = state
+        state.join(self)
+
+    async def _follow(self) -> None:
+        if self._follows:
+            return
+        assert self._log is not None
+        self._follows = True
+        self.state.count_followers(1)
+        await self._log.follow(self.state.seq, self.state.receive)
+
     def _lost(self) -> None:
         if self._log is not None:
-            self._log.stop("the connection was lost")
+            self._log.stop()
+        if self._follows:
+            self._follows = False
+            self.state.count_followers(-1)
+        waiting, self._waiting = self._waiting, set()
+        for future in waiting:
+            if not future.done():
+                future.set_exception(LostError("the connection was lost", sent=True))
 
     async def _disconnect(self) -> None:
-        connection, self._connection, self._log, self._aside = self._connection, None, None, None
+        connection = self._connection
         if connection is not None:
             await connection.close()
+        self._connection = self._log = self._aside = None
 
     async def close(self) -> None:
         """Let go of the store."""
@@ -140,40 +168,66 @@ class Store:
         await asyncio.gather(*self._care, return_exceptions=True)
         async with self._connecting:
             await self._disconnect()
+        if self._state is not None:
+            self._state.leave(self)
+        self._shared.closed()
 
-    # --- where the replica stands ---
+    # --- where the state stands ---
 
-    async def _continues(self, end: End) -> bool:
-        """Whether the replica is a state that this log leads to.
+    async def _continues(self, made: str, seq: int, moment: int | None, end: End) -> bool:
+        """Whether a state is one that this log leads to.
 
         After a crash of a server that does not flush each message, its log may have lost its end, and have got another.
         """
-        seq = self.replica.seq
-        if end.made != self._made or seq > end.last or end.first > seq + 1:
+        if end.made != made or seq > end.last or end.first > seq + 1:
             return False
-        return seq == 0 or (self._log is not None and await self._log.moment_of(seq) == self._moment)
+        return seq == 0 or (self._log is not None and await self._log.moment_of(seq) == moment)
 
-    async def _begin(self, end: End) -> None:
+    async def _begin(self, end: End) -> State:
         """Take up the latest snapshot, or the log's beginning."""
         assert self._aside is not None
-        self.replica, self._assembler, self._made = Replica(), Assembler(), end.made
-        self._recent.clear()
+        replica = Replica()
         found = await self._aside.load()
         if found is not None and found[1].made == end.made and found[1].at <= end.last:
-            self.replica = found[0]
-        if end.first > self.replica.seq + 1:
-            detail = f"messages {self.replica.seq + 1} to {end.first - 1} of its log are gone, and no snapshot has them"
+            replica = found[0]
+        if end.first > replica.seq + 1:
+            detail = f"messages {replica.seq + 1} to {end.first - 1} of its log are gone, and no snapshot has them"
             raise StoreCorruptError(self._masked, detail)
+        return State(replica, end.made, self._masked)
+
+    async def _reached(self, seq: int) -> None:
+        """Wait until the state has a message.
+
+        Raises:
+            LostError: It does not come.
+        """
+        future = self.state.when_reached(seq)
+        if future.done():
+            return
+        self._waiting.add(future)
+        connection = self._connection
+        assert connection is not None
+        timer = self._loop.call_later(self._timeout, connection.lose, "the server does not send the end of the log")
+        try:
+            if not self._follows:
+                if self.state.followers:
+                    await asyncio.wait([future], timeout=_PATIENCE_SECONDS)
+                if not future.done() and not connection.is_lost:
+                    await self._follow()
+            await future
+        finally:
+            timer.cancel()
+            self._waiting.discard(future)
 
     async def catch_up(self) -> None:
-        """Bring the replica to where the log ends now."""
+        """Bring the state to where the log ends now."""
         log = await self.connected()
-        asked, seen = system_clock(), self.replica.seq
+        asked, seen = system_clock(), self.state.seq
         end = await log.end()
         self._compare_clocks(asked, end.now, system_clock())
-        if end.last < seen or end.made != self._made:
+        if end.last < seen or end.made != self.state.made:
             self._give_up("the log's end was lost")
-        await log.reached(end.last, self._timeout)
+        await self._reached(end.last)
 
     def _give_up(self, reason: str) -> None:
         if self._connection is not None:
@@ -191,40 +245,24 @@ class Store:
         else:
             self._clock_error += self._clock_error // 16 + 1  # clocks drift: a good measurement ages
 
-    # --- the log's messages ---
+    # --- what the state tells, from any thread ---
 
-    def _receive(self, seq: int, moment: int, data: bytes) -> None:
-        replica = self.replica
-        transaction = self._assembler.take(seq, moment, data)
-        replica.seq, self._moment = seq, moment
-        before, replica.grown = replica.grown, replica.grown + len(data)
-        if transaction is None:
+    def own(self, number: int) -> Transaction | None:
+        """See `Member.own`."""
+        return self._own.get(number)
+
+    def applied(self, applied: Applied, *, own: bool) -> None:
+        """See `Member.applied`."""
+        if applied.wrote:
+            self._on_change(applied.claimable, own)
+        if not own:
             return
-        own = self._own.get(transaction.number) if transaction.writer == self._writer else None
-        requests = own.requests if own is not None else self._decoded(seq, transaction.content)
-        if requests is None:
-            return
-        outcomes = replica.apply(requests, seq, moment, transaction.places)
-        if own is not None:
-            own.outcomes = outcomes
-            self._take_care(before)
-        if replica.told:
-            self._remember(seq, replica.told)
-        if replica.wrote:
-            self._on_change(replica.made_claimable, own is not None)
-
-    def _decoded(self, seq: int, content: bytes) -> list[Request] | None:
-        try:
-            return decode_requests(content)
-        except msgspec.MsgspecError as error:
-            # It says nothing to anybody, so every process passes over it, and all come to the same state.
-            logger.error("message %d of the log of %s is no transaction and is left out: %s", seq, self._masked, error)
-            return None
-
-    def _remember(self, seq: int, told: list[Tell]) -> None:
-        self._recent[seq] = [bytes(tell.events) for tell in told]
-        if len(self._recent) > _RECENT:
-            self._recent.popitem(last=False)
+        step = max(int(self._options.get("snapshot_bytes", SNAPSHOT_BYTES)), self.state.replica.saved[1])
+        if applied.before // step != applied.after // step:
+            self._snapshot_is_due = True
+        if applied.freed or self._snapshot_is_due:
+            with suppress(RuntimeError):  # the loop is closed, and somebody else will take care one day
+                self._loop.call_soon_threadsafe(self._take_care, applied.freed)
 
     # --- writing ---
 
@@ -244,9 +282,10 @@ class Store:
         if transaction.outcomes is None:  # else it arrived while the connection was made anew
             assert self._connection is not None
             largest = min(_LARGEST, self._connection.largest - 1024)
-            messages = frames(self._writer, transaction.number, transaction.encoded, largest)
-            seq = await log.publish(messages, f"{self._writer.hex()}.{transaction.number}")
-            await log.reached(seq, self._timeout)
+            messages = frames(self.writer, transaction.number, transaction.encoded, largest)
+            transaction.is_sent = True
+            seq = await log.publish(messages, f"{self.writer.hex()}.{transaction.number}")
+            await self._reached(seq)
         if transaction.outcomes is None:
             raise LostError("a snapshot took the place of the write's outcome", sent=True)
         return transaction.outcomes
@@ -267,13 +306,10 @@ class Store:
 
     async def read_events(self, segments: Sequence[Segment]) -> list[list[TaskEvent]]:
         """The events of segments, what is trimmed included, so that an event's place in its segment does not change."""
-        missing = [segment for segment in segments if segment.at not in self._recent]
-        recent = {segment.at: self._recent[segment.at] for segment in segments if segment.at in self._recent}
-        fetched = dict(zip([segment.at for segment in missing], await self._fetch(missing), strict=True))
-        return [
-            [event for raw in (recent.get(segment.at) or fetched[segment.at]) for event in decode_events(raw)]
-            for segment in segments
-        ]
+        raws = {segment.at: self.state.recent_events(segment.at) for segment in segments}
+        missing = [segment for segment in segments if raws[segment.at] is None]
+        raws |= zip([segment.at for segment in missing], await self._fetch(missing), strict=True)
+        return [[event for raw in raws[segment.at] or () for event in decode_events(raw)] for segment in segments]
 
     async def _fetch(self, segments: Sequence[Segment]) -> list[list[bytes]]:
         if not segments:
@@ -293,16 +329,23 @@ class Store:
 
     # --- care ---
 
-    def _take_care(self, before: int) -> None:
+    def _take_care(self, freed: Sequence[str]) -> None:
         """After an own transaction: delete what it freed, and write a snapshot if it made the log so long.
 
-        It is one process's transaction that does that, so one process writes the snapshot, without asking the others.
+        It is one driver's transaction that does that, so one driver writes the snapshot, without asking the others.
         """
-        if self.replica.freed:
-            self._care_for(self._delete_blobs(self.replica.freed), "large bodies could not be deleted")
-        step = max(int(self._options.get("snapshot_bytes", SNAPSHOT_BYTES)), self.replica.saved[1])
-        if before // step != self.replica.grown // step and self._assembler.is_idle:
-            self._care_for(self._save(), "no snapshot could be written, a later write will try again")
+        if self._state is None or self._connection is None:
+            return
+        if freed:
+            self._care_for(self._delete_blobs(freed), "large bodies could not be deleted")
+        if not self._snapshot_is_due:
+            return
+        with self._state as replica:
+            if not self._state.is_between_transactions:
+                return  # the next own transaction will see
+            snapshot = Snapshot(replica, self._state.made)
+        self._snapshot_is_due = False
+        self._care_for(self._save(snapshot), "no snapshot could be written, a later write will try again")
 
     def _care_for(self, work: Coroutine[Any, Any, None], complaint: str) -> None:
         async def logged() -> None:
@@ -320,10 +363,12 @@ class Store:
         if self._aside is not None:
             await self._aside.delete_blobs(names)
 
-    async def _save(self) -> None:
+    async def _save(self, snapshot: Snapshot) -> None:
         await self.connected()
         assert self._aside is not None
-        manifest = await self._aside.save(self.replica, self._made)
+        manifest = await self._aside.save(snapshot)
+        if manifest is None or manifest.made != self.state.made:
+            return
         request: Request = [Saved(manifest.at, manifest.size)]
         transaction = self.begin([request], [encode_request(request)])
         try:
@@ -335,6 +380,6 @@ class Store:
     async def purge(self) -> None:
         """Delete what nobody needs any more: the log that a snapshot covers and that has no events."""
         log = await self.connected()
-        first = self.replica.segments.first_place()
-        before = self.replica.saved[0] + 1
+        with self.state as replica:
+            first, before = replica.segments.first_place(), replica.saved[0] + 1
         await log.purge(before if first is None else min(before, first))

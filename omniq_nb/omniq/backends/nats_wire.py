@@ -97,6 +97,7 @@ class Take(msgspec.Struct, array_like=True, tag="c", gc=False):
     limit: int
     lease: int
     now: int | None
+    after: int | None = None
 
 
 class Trim(msgspec.Struct, array_like=True, tag="t", gc=False):
@@ -104,6 +105,7 @@ class Trim(msgspec.Struct, array_like=True, tag="t", gc=False):
 
     before: int
     partly: dict[int, int]
+    after: int | None = None
 
 
 class Saved(msgspec.Struct, array_like=True, tag="s", gc=False):
@@ -111,6 +113,7 @@ class Saved(msgspec.Struct, array_like=True, tag="s", gc=False):
 
     at: int
     size: int
+    after: int | None = None
 
 
 WireOp = Put | Swap | Move | Drop | Tell | Take | Trim | Saved
