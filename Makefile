@@ -16,7 +16,7 @@ step = @printf '\n==> %s\n' '$(1)'
 .DEFAULT_GOAL := help
 # The steps share one environment, and their output should be read from top to bottom.
 .NOTPARALLEL:
-.PHONY: help demo lab test lint types layers sync-check widgets-check pytest bench format sync widgets constraints \
+.PHONY: help clusters demo lab test lint types layers sync-check widgets-check pytest bench format sync widgets constraints \
 	clean distclean setup setup-lab setup-browser setup-node
 
 help: ## this list
@@ -43,9 +43,10 @@ layers: setup ## import-linter: dependencies point one way
 	$(call step,import-linter)
 	@$(BIN)/lint-imports --no-logo
 
-sync-check: setup ## the generated synchronous classes match the asynchronous ones
-	$(call step,synchronous classes)
+sync-check: setup ## what is generated is up to date: the synchronous classes, the README's table of backends
+	$(call step,generated files)
 	@$(BIN)/python scripts/generate_sync.py --check
+	@$(BIN)/python scripts/backends_table.py --check
 
 widgets-check: setup-node ## the front end: types, lint, unit tests, size, and that the committed bundle is its build
 	$(call step,widgets: types)
@@ -63,6 +64,10 @@ pytest: setup setup-browser setup-node ## every Python test, the notebooks and t
 	$(call step,pytest)
 	@$(WITH_VENV) pytest $(PYTEST_ARGS)
 
+clusters: setup ## the whole conformance suite on Redis Cluster and on three NATS servers (takes some minutes)
+	$(call step,clusters)
+	@$(WITH_VENV) pytest -m cluster tests/conformance
+
 bench: ## the benchmarks, side by side with peers (BENCH_ARGS=--help lists the options)
 	@$(BOOTSTRAP) bench
 	$(call step,benchmarks)
@@ -73,8 +78,9 @@ format: setup setup-node ## put Python and TypeScript into the project's format
 	@$(BIN)/ruff format .
 	@$(NPM) format
 
-sync: setup ## write the synchronous classes anew from the asynchronous ones
+sync: setup ## write what is generated anew: the synchronous classes, the README's table of backends
 	@$(BIN)/python scripts/generate_sync.py
+	@$(BIN)/python scripts/backends_table.py
 
 widgets: setup-node ## build the front end's bundle
 	@$(NPM) build

@@ -1,6 +1,6 @@
 """OmniQ: a durable task queue that lives in Jupyter.
 
-What is listed in ``__all__`` is public. Backends, frames and widgets load when they are first used.
+What is listed in ``__all__`` is public, and loads when it is first used.
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, overload
 
 from ._version import __version__
-from .app import AsyncOmniQ, Stats
-from .config import Config
 from .current import current, set_current
 from .errors import (
     ConfigError,
@@ -33,25 +31,41 @@ from .errors import (
     TaskStateError,
     UnknownFunctionError,
 )
-from .handles import GroupHandle, GroupProgress, TaskHandle
-from .models.event import TaskEvent
-from .models.result import TaskResult
-from .models.schedule import Schedule, ScheduleStatus, ScheduleType
-from .models.task import RetryPolicy, Task, TaskStatus
-from .models.worker import WorkerType
-from .options import TaskOptions
-from .registry import DEFAULT
-from .tasks import TaskFunction, register
 
 if TYPE_CHECKING:
     import polars as pl
     from IPython.core.interactiveshell import InteractiveShell
 
+    from .app import AsyncOmniQ
+    from .backends.files import (
+        AsyncFileEventStorage,
+        AsyncFileQueue,
+        AsyncFileResultStorage,
+        AsyncFileScheduleStorage,
+    )
     from .backends.memory import (
         AsyncMemoryEventStorage,
         AsyncMemoryQueue,
         AsyncMemoryResultStorage,
         AsyncMemoryScheduleStorage,
+    )
+    from .backends.nats import (
+        AsyncNATSEventStorage,
+        AsyncNATSQueue,
+        AsyncNATSResultStorage,
+        AsyncNATSScheduleStorage,
+    )
+    from .backends.postgres import (
+        AsyncPostgresEventStorage,
+        AsyncPostgresQueue,
+        AsyncPostgresResultStorage,
+        AsyncPostgresScheduleStorage,
+    )
+    from .backends.redis import (
+        AsyncRedisEventStorage,
+        AsyncRedisQueue,
+        AsyncRedisResultStorage,
+        AsyncRedisScheduleStorage,
     )
     from .backends.sqlite import (
         AsyncSQLiteEventStorage,
@@ -59,25 +73,57 @@ if TYPE_CHECKING:
         AsyncSQLiteResultStorage,
         AsyncSQLiteScheduleStorage,
     )
+    from .config import Config
+    from .handles import GroupHandle, GroupProgress, TaskHandle
+    from .health import ComponentHealth, Health
+    from .models.event import TaskEvent
+    from .models.result import TaskResult
+    from .models.schedule import Schedule, ScheduleStatus, ScheduleType
+    from .models.task import RetryPolicy, Task, TaskStatus
+    from .models.worker import WorkerType
     from .notebook import dashboard, event_timeline, queue_board, schedule_board
+    from .options import TaskOptions
+    from .queue_manager import QueueManager, QueueStats, Stats
     from .storage.events import BaseEventStorage
     from .storage.queue import BaseTaskQueue
     from .storage.results import BaseResultStorage
     from .storage.schedules import BaseScheduleStorage
     from .sync.app import OmniQ
+    from .sync.files import FileEventStorage, FileQueue, FileResultStorage, FileScheduleStorage
     from .sync.handles import SyncGroupHandle, SyncTaskHandle
     from .sync.memory import MemoryEventStorage, MemoryQueue, MemoryResultStorage, MemoryScheduleStorage
+    from .sync.nats import NATSEventStorage, NATSQueue, NATSResultStorage, NATSScheduleStorage
+    from .sync.postgres import PostgresEventStorage, PostgresQueue, PostgresResultStorage, PostgresScheduleStorage
+    from .sync.queue_manager import SyncQueueManager
+    from .sync.redis import RedisEventStorage, RedisQueue, RedisResultStorage, RedisScheduleStorage
     from .sync.sqlite import SQLiteEventStorage, SQLiteQueue, SQLiteResultStorage, SQLiteScheduleStorage
     from .sync.tasks import SyncTaskFunction
     from .sync.worker_pool import SyncWorkerPool
+    from .tasks import TaskFunction
     from .workers.pool import WorkerPool
 
 __all__ = [
+    "AsyncFileEventStorage",
+    "AsyncFileQueue",
+    "AsyncFileResultStorage",
+    "AsyncFileScheduleStorage",
     "AsyncMemoryEventStorage",
     "AsyncMemoryQueue",
     "AsyncMemoryResultStorage",
     "AsyncMemoryScheduleStorage",
+    "AsyncNATSEventStorage",
+    "AsyncNATSQueue",
+    "AsyncNATSResultStorage",
+    "AsyncNATSScheduleStorage",
     "AsyncOmniQ",
+    "AsyncPostgresEventStorage",
+    "AsyncPostgresQueue",
+    "AsyncPostgresResultStorage",
+    "AsyncPostgresScheduleStorage",
+    "AsyncRedisEventStorage",
+    "AsyncRedisQueue",
+    "AsyncRedisResultStorage",
+    "AsyncRedisScheduleStorage",
     "AsyncSQLiteEventStorage",
     "AsyncSQLiteQueue",
     "AsyncSQLiteResultStorage",
@@ -86,19 +132,39 @@ __all__ = [
     "BaseResultStorage",
     "BaseScheduleStorage",
     "BaseTaskQueue",
+    "ComponentHealth",
     "Config",
     "ConfigError",
     "DeadlockError",
+    "FileEventStorage",
+    "FileQueue",
+    "FileResultStorage",
+    "FileScheduleStorage",
     "GroupHandle",
     "GroupProgress",
+    "Health",
     "LeaseLost",
     "MemoryEventStorage",
     "MemoryQueue",
     "MemoryResultStorage",
     "MemoryScheduleStorage",
+    "NATSEventStorage",
+    "NATSQueue",
+    "NATSResultStorage",
+    "NATSScheduleStorage",
     "OmniQ",
     "OmniQError",
     "OptionError",
+    "PostgresEventStorage",
+    "PostgresQueue",
+    "PostgresResultStorage",
+    "PostgresScheduleStorage",
+    "QueueManager",
+    "QueueStats",
+    "RedisEventStorage",
+    "RedisQueue",
+    "RedisResultStorage",
+    "RedisScheduleStorage",
     "ResultTimeoutError",
     "Retry",
     "RetryPolicy",
@@ -114,6 +180,7 @@ __all__ = [
     "Stats",
     "StoreError",
     "SyncGroupHandle",
+    "SyncQueueManager",
     "SyncTaskFunction",
     "SyncTaskHandle",
     "SyncWorkerPool",
@@ -146,24 +213,43 @@ __all__ = [
     "task",
 ]
 
+_BACKENDS = {
+    "SQLite": "sqlite",
+    "Memory": "memory",
+    "File": "files",
+    "Redis": "redis",
+    "Postgres": "postgres",
+    "NATS": "nats",
+}
 _PARTS = ("Queue", "ResultStorage", "EventStorage", "ScheduleStorage")
-_LAZY = (
-    {f"Async{name}{part}": f"omniq.backends.{name.lower()}" for name in ("SQLite", "Memory") for part in _PARTS}
-    | {f"{name}{part}": f"omniq.sync.{name.lower()}" for name in ("SQLite", "Memory") for part in _PARTS}
-    | {
-        "BaseEventStorage": "omniq.storage.events",
-        "BaseResultStorage": "omniq.storage.results",
-        "BaseScheduleStorage": "omniq.storage.schedules",
-        "BaseTaskQueue": "omniq.storage.queue",
-        "OmniQ": "omniq.sync.app",
-        "SyncGroupHandle": "omniq.sync.handles",
-        "SyncTaskFunction": "omniq.sync.tasks",
-        "SyncTaskHandle": "omniq.sync.handles",
-        "SyncWorkerPool": "omniq.sync.worker_pool",
-        "WorkerPool": "omniq.workers.pool",
-    }
-    | dict.fromkeys(("dashboard", "event_timeline", "queue_board", "schedule_board"), "omniq.notebook")
-)
+_LAZY = {f"Async{name}{part}": f"omniq.backends.{module}" for name, module in _BACKENDS.items() for part in _PARTS}
+_LAZY |= {f"{name}{part}": f"omniq.sync.{module}" for name, module in _BACKENDS.items() for part in _PARTS}
+for _module, _names in {
+    "omniq.app": ("AsyncOmniQ",),
+    "omniq.config": ("Config",),
+    "omniq.handles": ("GroupHandle", "GroupProgress", "TaskHandle"),
+    "omniq.models.event": ("TaskEvent",),
+    "omniq.models.result": ("TaskResult",),
+    "omniq.models.schedule": ("Schedule", "ScheduleStatus", "ScheduleType"),
+    "omniq.models.task": ("RetryPolicy", "Task", "TaskStatus"),
+    "omniq.models.worker": ("WorkerType",),
+    "omniq.notebook": ("dashboard", "event_timeline", "queue_board", "schedule_board"),
+    "omniq.options": ("TaskOptions",),
+    "omniq.health": ("ComponentHealth", "Health"),
+    "omniq.queue_manager": ("QueueManager", "QueueStats", "Stats"),
+    "omniq.storage.events": ("BaseEventStorage",),
+    "omniq.storage.queue": ("BaseTaskQueue",),
+    "omniq.storage.results": ("BaseResultStorage",),
+    "omniq.storage.schedules": ("BaseScheduleStorage",),
+    "omniq.sync.app": ("OmniQ",),
+    "omniq.sync.handles": ("SyncGroupHandle", "SyncTaskHandle"),
+    "omniq.sync.queue_manager": ("SyncQueueManager",),
+    "omniq.sync.tasks": ("SyncTaskFunction",),
+    "omniq.sync.worker_pool": ("SyncWorkerPool",),
+    "omniq.tasks": ("TaskFunction",),
+    "omniq.workers.pool": ("WorkerPool",),
+}.items():
+    _LAZY |= dict.fromkeys(_names, _module)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -180,9 +266,15 @@ def unload_ipython_extension(shell: InteractiveShell) -> None:
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(importlib.import_module(_LAZY[name]), name)
-    raise AttributeError(f"module 'omniq' has no attribute {name!r}")
+    if name not in _LAZY:
+        raise AttributeError(f"module 'omniq' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_LAZY[name]), name)
+    globals()[name] = value  # the next access does not come here
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 @overload
@@ -200,6 +292,9 @@ def task(func: Callable[..., Any] | None = None, /, *, name: str | None = None, 
         OptionError: An option is unknown or has a value that it can't have.
         DuplicateFunctionError: Another function has the name.
     """
+    from .registry import DEFAULT
+    from .tasks import register
+
     if func is not None:
         return register(DEFAULT, func, name, options, current)
     return lambda func: register(DEFAULT, func, name, options, current)

@@ -8,97 +8,42 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, Unpack, overload
 
-import msgspec
-
-from .clock import from_datetime, micros, to_datetime
-from .config import Config
-from .core import lifecycle
+from .clock import from_datetime, micros
+from .config import COMPONENTS, Config
 from .current import current, find_current, set_current
 from .display import Displayed
-from .errors import (
-    DuplicateTaskError,
-    NotOpenError,
-    OmniQError,
-    OptionError,
-    ResultTimeoutError,
-    TaskCancelled,
-    TaskError,
-    TaskExpired,
-    TaskFailed,
-    TaskNotFoundError,
-    TaskSkipped,
-    TaskStateError,
-)
+from .errors import ConfigError, NotOpenError, OmniQError, OptionError, TaskNotFoundError, TaskStateError
 from .handles import GroupHandle, GroupProgress, TaskHandle
-from .ids import new_id
 from .models.event import TaskEvent
 from .models.record import EventFilter, Record
 from .models.result import TaskResult
-from .models.task import TASK, Task, TaskSpec, TaskStatus
+from .models.task import TASK, Task, TaskStatus
 from .models.worker import DEFAULT_CONCURRENCY, WorkerType
 from .options import Plan, TaskOptions, make_plan, merge
-from .pools import Workers
+from .outcomes import result_of, value_of, wait_for_outcome
+from .pools import Workers, make_pool
+from .queue_manager import QueueManager, Stats
 from .registry import DEFAULT, Registered, Registry
+from .sending import Call, send
 from .storage.results import StoredOutcome
 from .tasks import TaskFunction, register
 
 if TYPE_CHECKING:
     import polars as pl
 
+    from .health import Health
     from .parts import Parts
-    from .serialization import Serializer
-    from .storage.queue import TaskPage
-    from .storage.workers import WorkerInfo
+    from .storage.driver import Driver
+    from .storage.queue import BaseTaskQueue, TaskPage
     from .workers.pool import WorkerPool
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_BATCH = 1000
+_FIXED = {"url", *COMPONENTS, "large_values", "large_value_bytes", "storage_options", "secret", "durability"}
+"""Fields that only the opening of an app looks at."""
 _GET_PAGE = 500
 _CONCURRENT = 100
-_ENDED_WITHOUT_RESULT: dict[TaskStatus, type[TaskError]] = {
-    TaskStatus.CANCELLED: TaskCancelled,
-    TaskStatus.EXPIRED: TaskExpired,
-    TaskStatus.SKIPPED: TaskSkipped,
-}
-
-
-class Stats(Displayed, msgspec.Struct, frozen=True):
-    """The state of the queues.
-
-    Attributes:
-        queues: For each queue how many tasks it has in each status.
-        paused: The queues that are paused.
-        workers: The workers that have reported lately.
-    """
-
-    queues: dict[str, dict[str, int]]
-    paused: frozenset[str]
-    workers: list[WorkerInfo]
-
-    @property
-    def totals(self) -> dict[str, int]:
-        """Tasks in each status, over all queues."""
-        totals: dict[str, int] = {}
-        for counts in self.queues.values():
-            for status, n in counts.items():
-                totals[status] = totals.get(status, 0) + n
-        return totals
-
-
-async def _serialize(
-    serializer: Serializer, calls: Sequence[tuple[Sequence[Any], Mapping[str, Any]]], what: str
-) -> list[bytes]:
-    """The calls' arguments, all before the first is written: one that can't be sent leaves no half of a batch
-    behind.
-    """
-    payloads: list[bytes] = []
-    for args, kwargs in calls:
-        payloads.append(serializer.dumps([list(args), kwargs], what))
-        if len(payloads) % _BATCH == 0:
-            await asyncio.sleep(0)
-    return payloads
 
 
 def _status(value: TaskStatus | str) -> TaskStatus:
@@ -200,6 +145,30 @@ class AsyncOmniQ(Displayed):
         """Whether `close` was called, and `open` not again."""
         return self._closed
 
+    async def health(self, timeout: float = 5.0) -> Health:
+        """Ask every store whether it answers; raises nothing that a store has to say.
+
+        Args:
+            timeout: Seconds after which a store counts as not answering.
+        """
+        from .health import check
+
+        return await check(self.config, self._parts, timeout)
+
+    def configure(self, **fields: Any) -> None:
+        """Change settings of the app while it runs; workers that run already keep theirs.
+
+        Raises:
+            ConfigError: A field is unknown, has a value that it can't have, or says where a store is: those that are
+                open stay.
+        """
+        fixed = _FIXED & fields.keys()
+        if fixed and self._parts is not None:
+            raise ConfigError(f"{min(fixed)} can't be changed while the app is open: close it, or make another one")
+        self.config = self.config.updated(**fields)
+        if self._parts is not None:
+            self._parts.configure(self.config)
+
     async def _ready(self) -> Parts:
         parts = self._parts
         if parts is not None and parts.loop is asyncio.get_running_loop():
@@ -264,6 +233,8 @@ class AsyncOmniQ(Displayed):
         func: str | TaskFunction[..., Any],
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
+        *,
+        connection: Any = None,
         **options: Unpack[TaskOptions],
     ) -> TaskHandle[Any]:
         """Send one call to the workers.
@@ -272,6 +243,8 @@ class AsyncOmniQ(Displayed):
             func: A task function, or its name; a name may be one that only the workers know.
             args: Its positional arguments.
             kwargs: Its keyword arguments.
+            connection: An asyncpg connection with an open transaction: the task becomes a part of it, and exists once
+                it is committed. For queues on PostgreSQL.
             **options: See `TaskOptions`; they go before the function's own.
 
         Raises:
@@ -284,15 +257,15 @@ class AsyncOmniQ(Displayed):
             own: Any = entry.options if entry is not None and isinstance(entry.options, dict) else {}
         else:
             name, entry, own = func.name, self._entry(func), func.own_options
-        plan = make_plan(merge(own, options), self.config)
-        (handle,) = await self._enqueue(name, entry, plan, [(args, dict(kwargs or {}))])
+        plan = make_plan(merge(own, options), self.config, name)
+        (handle,) = await self._send(name, entry, plan, [(args, dict(kwargs or {}))], connection)
         return handle
 
     async def enqueue_call(
         self, task: TaskFunction[..., R], args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> TaskHandle[R]:
         """Send one call of a task function; `TaskFunction.enqueue` comes here."""
-        (handle,) = await self._enqueue(task.name, self._entry(task), task.plan(self.config), [(args, kwargs)])
+        (handle,) = await self._send(task.name, self._entry(task), task.plan(self.config), [(args, kwargs)])
         return handle
 
     async def enqueue_calls(self, task: TaskFunction[..., R], calls: Sequence[Sequence[Any]]) -> GroupHandle[R]:
@@ -300,7 +273,7 @@ class AsyncOmniQ(Displayed):
         plan = task.plan(self.config)
         if plan.task_id is not None:
             raise OptionError("task_id names one task, and map makes many: leave it out")
-        handles = await self._enqueue(task.name, self._entry(task), plan, [(args, {}) for args in calls])
+        handles = await self._send(task.name, self._entry(task), plan, [(args, {}) for args in calls])
         return GroupHandle(self, handles, task.name)
 
     def _find(self, name: str) -> Registered | None:
@@ -310,41 +283,11 @@ class AsyncOmniQ(Displayed):
         """What the task function's name means here; another app's function becomes one of this app's too."""
         return self._find(task.name) or self.registry.add(task.name, task.func, options=task.own_options)
 
-    async def _enqueue(
-        self,
-        name: str,
-        entry: Registered | None,
-        plan: Plan,
-        calls: Sequence[tuple[Sequence[Any], Mapping[str, Any]]],
+    async def _send(
+        self, name: str, entry: Registered | None, plan: Plan, calls: Sequence[Call], connection: Any = None
     ) -> list[TaskHandle[Any]]:
-        parts = self._parts
-        if parts is None or parts.loop is not asyncio.get_running_loop():
-            parts = await self._open_parts()
-        code = None
-        if entry is not None and entry.must_ship:
-            shipped = entry.shipper(parts.signer).ship()
-            await parts.functions.store(shipped)
-            code = shipped.digest
-        payloads = await _serialize(parts.serializer, calls, f"the arguments of {name}")
-        handles: list[TaskHandle[Any]] = []
-        for start in range(0, len(payloads), _BATCH):
-            handles += await self._put(parts, name, code, plan, payloads[start : start + _BATCH])
-        return handles
-
-    async def _put(
-        self, parts: Parts, name: str, code: str | None, plan: Plan, payloads: Sequence[bytes]
-    ) -> list[TaskHandle[Any]]:
-        now = parts.queue.driver.clock()
-        due_at, expires_at = plan.due_at(now), plan.expires_at(now)
-        tasks: list[tuple[Record, TaskSpec]] = []
-        for payload in payloads:
-            spec = TaskSpec(name, payload, code, plan.retry, plan.timeout, plan.result_ttl, plan.metadata)
-            task_id = plan.task_id or new_id()
-            tasks.append((lifecycle.enqueue(task_id, plan.queue, plan.priority, spec, now, due_at, expires_at), spec))
-        added = await parts.queue.put(tasks)
-        if not all(added):
-            raise DuplicateTaskError(tasks[added.index(False)][0].key)
-        return [TaskHandle(self, record.key, name) for record, _ in tasks]
+        ids = await send(await self._ready(), name, entry, plan, calls, connection=connection)
+        return [TaskHandle(self, task_id, name) for task_id in ids]
 
     # --- tasks ---
 
@@ -461,7 +404,7 @@ class AsyncOmniQ(Displayed):
         (outcome,) = await parts.results.outcomes([task_id])
         if outcome is None:
             raise TaskNotFoundError(task_id)
-        return self._result(parts, outcome) if isinstance(outcome, StoredOutcome) else None
+        return await result_of(parts, outcome) if isinstance(outcome, StoredOutcome) else None
 
     async def wait_for_result(self, task_id: str, timeout: float | None = None) -> TaskResult:
         """Wait until a task has ended, however it did, and give its result.
@@ -471,58 +414,22 @@ class AsyncOmniQ(Displayed):
             TaskNotFoundError: There is no task with this id.
         """
         parts = await self._ready()
-        return self._result(parts, await self._wait_for_outcome(parts, task_id, timeout))
+        return await result_of(parts, await wait_for_outcome(parts, task_id, timeout))
 
     async def wait_for_value(self, task_id: str, timeout: float | None = None) -> Any:
         """Wait for what a task's function returns; see `TaskHandle.result`."""
-        result = await self.wait_for_result(task_id, timeout)
-        if result.status is TaskStatus.SUCCEEDED:
-            return result.value
-        if result.status is TaskStatus.FAILED:
-            raise TaskFailed(task_id, result.error_type or "Exception", result.error or "", result.traceback or "")
-        raise _ENDED_WITHOUT_RESULT[result.status](task_id)
-
-    async def _wait_for_outcome(self, parts: Parts, task_id: str, timeout: float | None) -> StoredOutcome:
-        waiting = parts.waiter.wait(task_id)
-        if timeout is None:
-            return await waiting
-        limit = asyncio.timeout(timeout)
-        try:
-            async with limit:
-                return await waiting
-        except TimeoutError as error:
-            if not limit.expired():
-                raise
-            # It may have ended just now, and a busy process looks late.
-            (outcome,) = await parts.results.outcomes([task_id])
-            if outcome is None:
-                raise TaskNotFoundError(task_id) from None
-            if isinstance(outcome, StoredOutcome):
-                return outcome
-            raise ResultTimeoutError(task_id, timeout, outcome.state) from error
-
-    def _result(self, parts: Parts, outcome: StoredOutcome) -> TaskResult:
-        task, body = outcome.task, outcome.result
-        if body is None:
-            status = TaskStatus(task.state)
-            return TaskResult(
-                task_id=task.key, status=status, attempt=task.claims, finished_at=to_datetime(task.updated_at)
-            )
-        what = f"the result of task {task.key}"
-        return TaskResult(
-            task_id=task.key,
-            status=TaskStatus(body.status),
-            value=None if body.value is None else parts.serializer.loads(body.value, what),
-            error=None if body.error is None else body.error.text,
-            error_type=None if body.error is None else body.error.type,
-            traceback=None if body.error is None else body.error.traceback,
-            attempt=task.claims,
-            worker=body.worker,
-            started_at=to_datetime(body.started_at),
-            finished_at=to_datetime(body.finished_at),
-        )
+        return value_of(await self.wait_for_result(task_id, timeout))
 
     # --- queues ---
+
+    @property
+    def queues(self) -> QueueManager:
+        """The queues as such: their names and figures, pause, move, purge."""
+        return QueueManager(self._queue_and_events)
+
+    async def _queue_and_events(self) -> tuple[BaseTaskQueue, Driver]:
+        parts = await self._ready()
+        return parts.queue, parts.events.driver
 
     async def stats(self) -> Stats:
         """How many tasks each queue has in each status, what is paused, and who works."""
@@ -641,23 +548,7 @@ class AsyncOmniQ(Displayed):
 
     async def make_pool(self, kind: WorkerType, concurrency: int, queues: Sequence[str] | None) -> WorkerPool:
         """A worker pool that is not started; `workers` is the way to a running one."""
-        from .workers.heartbeat import Stores
-        from .workers.pool import PoolSettings, WorkerPool
-
-        parts = await self._ready()
-        config = self.config
-        pool = WorkerPool(
-            parts.queue,
-            parts.functions,
-            parts.serializer,
-            Stores(parts.queue.driver, parts.results.driver, parts.events.driver, config.event_retention),
-            kind=kind,
-            concurrency=concurrency,
-            queues=queues,
-            settings=PoolSettings(
-                lease=config.lease, heartbeat=config.heartbeat_seconds, poll_interval=config.poll_interval
-            ),
-        )
+        pool = make_pool(await self._ready(), self.config, kind, concurrency, queues)
         self._pools.append(pool)
         return pool
 

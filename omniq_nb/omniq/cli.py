@@ -1,4 +1,4 @@
-"""The ``omniq`` command: workers of their own process, and a look at the queues."""
+"""The ``omniq`` command: workers of their own process, and a look at the queues and the stores."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import contextlib
 import importlib
 import logging
 import os
+import platform
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Sequence
@@ -15,12 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from ._version import __version__
-from .app import AsyncOmniQ, Stats
+from .app import AsyncOmniQ
 from .config import Config
 from .errors import OmniQError
 from .masking import mask_url
 from .models.task import TaskStatus
 from .models.worker import DEFAULT_CONCURRENCY, WorkerType
+from .queue_manager import Stats
 from .registry import import_modules
 from .workers.pool import GRACE_SECONDS, WorkerPool
 
@@ -29,7 +31,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; gives the exit status: 0, or 2 with one line that says what was wrong."""
+    """Run the command; gives the exit status: 0, or 2 with one line that says what was wrong (1: `doctor` found it)."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
     options = _parser().parse_args(arguments)
     try:
@@ -148,6 +150,30 @@ def _queues_table(stats: Stats) -> str:
     return "\n".join(lines)
 
 
+# --- doctor ---
+
+
+async def _doctor(options: argparse.Namespace) -> int:
+    print(f"omniq {__version__}, Python {platform.python_version()} on {platform.system()}")
+    app = _app(options)
+    try:
+        health = await app.health()
+        for each in health.components:
+            backend = f"{each.backend}, " if each.backend else ""
+            state = f"answers in {(each.latency or 0) * 1000:.1f} ms" if each.error is None else each.error
+            print(f"{each.component:12} {backend}{each.store}: {state}")
+        if not health.ok:
+            return 1
+        stats = await app.stats()
+    finally:
+        await app.close()
+    print(f"{'workers':12} {len(stats.workers) or 'none: start one with `omniq worker`'}")
+    print(f"{'tasks':12} {', '.join(f'{n:,} {status}' for status, n in stats.totals.items() if n) or 'none yet'}")
+    if stats.paused:
+        print(f"{'paused':12} {', '.join(sorted(stats.paused))}")
+    return 0
+
+
 # --- arguments ---
 
 
@@ -183,6 +209,11 @@ def _parser() -> argparse.ArgumentParser:
 
     status = commands.add_parser("status", parents=[store], help="print queues, workers and the latest failures")
     status.set_defaults(command=_status)
+
+    doctor = commands.add_parser(
+        "doctor", parents=[store], help="look whether every store answers, and say what is wrong"
+    )
+    doctor.set_defaults(command=_doctor)
     return parser
 
 

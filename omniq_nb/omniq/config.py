@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -10,12 +9,14 @@ from typing import Any, Self
 
 import msgspec
 
+from ._config_sources import PREFIX, from_source, from_variables
 from .clock import LONGEST_SECONDS
 from .errors import ConfigError
 from .masking import mask_url
 
 DEFAULT_URL = "sqlite:///.omniq/omniq.db"
-ENVIRONMENT_PREFIX = "OMNIQ_"
+COMPONENTS = ("queue", "results", "events", "schedules")
+"""What can live on a store of its own."""
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -43,6 +44,14 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         result_ttl: Seconds that an ended task and its result are kept; ``None``: until they are purged.
         event_retention: Seconds that events are kept; ``None``: for ever.
         durability: ``"normal"`` or ``"full"``, where the store has the choice.
+        storage_options: What the stores' client libraries take besides the URL, as fsspec's users know them. One
+            mapping for all stores, or one for each of ``queue``, ``results``, ``events``, ``schedules`` and
+            ``large_values``.
+        routes: Queues of functions that name none: patterns of names, as in ``{"report_*": "slow"}``; the first that
+            fits counts.
+        large_values: A store, such as ``s3://bucket/prefix``, for arguments and results that are large; the others
+            then hold references to them.
+        large_value_bytes: What is large.
     """
 
     url: str = DEFAULT_URL
@@ -65,22 +74,48 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     result_ttl: float | None = None
     event_retention: float | None = None
     durability: str = "normal"
+    storage_options: dict[str, Any] = {}
+    routes: dict[str, str] = {}
+    large_values: str | None = None
+    large_value_bytes: int = 262_144
 
     @classmethod
-    def load(cls, source: Config | Mapping[str, Any] | str | Path | None = None, **fields: Any) -> Self:
+    def load(
+        cls,
+        source: Config | Mapping[str, Any] | str | Path | None = None,
+        *,
+        environment: str | None = None,
+        **fields: Any,
+    ) -> Self:
         """Build a configuration. Later sources win: defaults, ``source``, ``OMNIQ_*`` variables, keyword arguments.
+
+        A mapping or a file may have sections under ``environments``; that of the environment goes before what stands at
+        its top. ``${VARIABLE}`` in its texts stands for an environment variable, ``${VARIABLE:-default}`` too.
 
         Args:
             source: A `Config`, a mapping, or the path of a YAML file.
+            environment: Name of the section; what ``OMNIQ_ENVIRONMENT`` names unless given.
             **fields: Single fields; ``None`` leaves a field as it is.
 
         Raises:
             ConfigError: A field is unknown or has a value that it can't have.
         """
-        values = _from_source(source)
-        values |= _from_environment(os.environ)
+        if isinstance(source, Config):
+            values = source.changed()
+        else:
+            values = {} if source is None else from_source(source, environment)
+        values |= from_variables(cls.__struct_fields__)
         values |= {name: value for name, value in fields.items() if value is not None}
-        config = cls(**{name: _parse(name, value) for name, value in values.items()})
+        return cls().updated(**values)
+
+    def updated(self, **fields: Any) -> Self:
+        """A configuration with some fields changed.
+
+        Raises:
+            ConfigError: A field is unknown or has a value that it can't have.
+        """
+        parsed = {name: _parse(name, value) for name, value in _flattened(fields).items()}
+        config = msgspec.structs.replace(self, **parsed)
         if config.heartbeat is not None and config.heartbeat >= config.lease:
             raise ConfigError(
                 f"heartbeat must be shorter than the lease ({config.lease:g} s), not {config.heartbeat:g} s: "
@@ -88,59 +123,64 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             )
         return config
 
+    def changed(self) -> dict[str, Any]:
+        """The fields that differ from their defaults."""
+        values = {field.name: getattr(self, field.name) for field in msgspec.structs.fields(self)}
+        return {name: value for name, value in values.items() if value != getattr(_DEFAULTS, name)}
+
+    def as_variables(self) -> dict[str, str | None]:
+        """The ``OMNIQ_*`` variables that give another process this configuration; ``None``: not set."""
+        variables: dict[str, str | None] = {}
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            shown = msgspec.json.encode(value).decode() if isinstance(value, dict) else str(value)
+            variables[f"{PREFIX}{name.upper()}"] = None if value is None else shown
+        return variables
+
     @property
     def heartbeat_seconds(self) -> float:
         """Seconds between heartbeats."""
         return self.heartbeat if self.heartbeat is not None else self.lease / 3
 
     def store_url(self, component: str) -> str:
-        """The URL of ``queue``, ``results``, ``events`` or ``schedules``."""
+        """The URL of ``queue``, ``results``, ``events``, ``schedules`` or ``large_values``."""
         url: str = getattr(self, component) or self.url
         return url
 
+    def store_options(self, component: str) -> dict[str, Any]:
+        """What the client library of the component's store takes besides the URL."""
+        if self.storage_options.keys() <= _STORES:
+            options: dict[str, Any] = self.storage_options.get(component, {})
+            return options
+        return self.storage_options
+
     def __repr__(self) -> str:
-        changed = []
-        for field in msgspec.structs.fields(self):
-            value = getattr(self, field.name)
-            if value != field.default:
-                shown = "'***'" if field.name == "secret" else repr(mask_url(value) if _is_url(field.name) else value)
-                changed.append(f"{field.name}={shown}")
-        return f"Config({', '.join(changed)})"
+        return f"Config({', '.join(f'{name}={_shown(name, value)}' for name, value in self.changed().items())})"
 
 
-def _is_url(name: str) -> bool:
-    return name in {"url", "queue", "results", "events", "schedules"}
+_DEFAULTS = Config()
+_STORES = {*COMPONENTS, "large_values"}
 
 
-def _from_source(source: Config | Mapping[str, Any] | str | Path | None) -> dict[str, Any]:
-    if source is None:
-        return {}
-    if isinstance(source, Config):
-        return {
-            field.name: value
-            for field in msgspec.structs.fields(source)
-            if (value := getattr(source, field.name)) != field.default
-        }
-    if isinstance(source, Mapping):
-        return dict(source)
-    return _from_yaml(Path(source))
+def _shown(name: str, value: Any) -> str:
+    if name in {"secret", "storage_options"}:  # of which any may be a password
+        return "'***'"
+    return repr(mask_url(value) if name in {"url", *_STORES} else value)
 
 
-def _from_yaml(path: Path) -> dict[str, Any]:
-    try:
-        content = msgspec.yaml.decode(path.read_bytes())
-    except OSError as error:
-        raise ConfigError(f"can't read the configuration {path}: {error.strerror}") from error
-    except msgspec.DecodeError as error:
-        raise ConfigError(f"the configuration {path} is not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise ConfigError(f"the configuration {path} must be a mapping of fields, not {type(content).__name__}")
-    return content
-
-
-def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
-    names = {f"{ENVIRONMENT_PREFIX}{name.upper()}": name for name in Config.__struct_fields__}
-    return {names[variable]: value for variable, value in environment.items() if variable in names}
+def _flattened(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A store may be given as a mapping, ``{"url": ..., "storage_options": {...}}``: its options go with the others."""
+    flat = dict(values)
+    for name in _STORES & values.keys():
+        store = values[name]
+        if not isinstance(store, Mapping):
+            continue
+        if unknown := store.keys() - {"url", "storage_options"}:
+            raise ConfigError(f"{name} has an unknown field {min(unknown)!r}: the fields are url, storage_options")
+        flat[name] = store.get("url")
+        if "storage_options" in store:
+            flat["storage_options"] = {**flat.get("storage_options", {}), name: store["storage_options"]}
+    return flat
 
 
 # --- one field ---
@@ -153,7 +193,7 @@ def _parse(name: str, value: Any) -> Any:
     try:
         return parser(value)
     except (TypeError, ValueError) as error:
-        shown = "***" if name == "secret" else repr(value)
+        shown = "***" if name in {"secret", "storage_options"} else repr(value)
         raise ConfigError(f"{name} must be {error}, not {shown}") from None
 
 
@@ -208,6 +248,24 @@ def _share(value: Any) -> float:
     return number
 
 
+def _mapping(value: Any) -> dict[str, Any]:
+    if isinstance(value, str):
+        try:
+            value = msgspec.json.decode(value)
+        except msgspec.DecodeError:
+            raise TypeError("a mapping, as JSON where it is text") from None
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise TypeError("a mapping with text keys")
+    return dict(value)
+
+
+def _routes(value: Any) -> dict[str, str]:
+    routes = _mapping(value)
+    if not all(isinstance(queue, str) and queue for queue in routes.values()):
+        raise TypeError("a mapping from patterns of functions' names to queues")
+    return routes
+
+
 def _durability(value: Any) -> str:
     if value not in ("normal", "full"):
         raise ValueError("'normal' or 'full'")
@@ -242,4 +300,8 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "result_ttl": _or_none(_positive),
     "event_retention": _or_none(_positive),
     "durability": _durability,
+    "storage_options": _mapping,
+    "routes": _routes,
+    "large_values": _or_none(_text),
+    "large_value_bytes": _integer(1),
 }

@@ -272,6 +272,12 @@ class StoreReadOnlyError(StoreError):
     advice = "make the file and its directory writable for this user, or choose another place"
 
 
+class ServerReadOnlyError(StoreReadOnlyError):
+    """The server takes no writes: a standby, or one whose transactions are read-only."""
+
+    advice = "connect to the primary server, or have it allow this user to write"
+
+
 class StoreFullError(StoreError):
     """No space is left."""
 
@@ -293,6 +299,13 @@ class StoreCorruptError(StoreError):
 
     what = "is damaged or is not an OmniQ store"
     advice = "move the file away and start afresh, or restore a copy; `sqlite3 FILE .recover` may save its rows"
+
+
+class StoreAlteredError(StoreCorruptError):
+    """Tables or the like that OmniQ made are missing or changed, or others have their names."""
+
+    what = "is not as OmniQ made it"
+    advice = "restore it from a backup, or choose another namespace"
 
 
 class StoreTooNewError(StoreError):

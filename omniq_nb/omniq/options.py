@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from fnmatch import fnmatchcase
 from typing import Any, TypedDict
 
 import msgspec
@@ -70,8 +71,13 @@ def merge(own: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def make_plan(options: Mapping[str, Any], config: Config) -> Plan:
+def make_plan(options: Mapping[str, Any], config: Config, func: str = "") -> Plan:
     """Check options and fill in the configuration's defaults.
+
+    Args:
+        options: Of the function, and of the call.
+        config: Gives the defaults.
+        func: The function's name, by which the configuration may route it to a queue.
 
     Raises:
         OptionError: One is unknown or has a value that it can't have.
@@ -82,7 +88,7 @@ def make_plan(options: Mapping[str, Any], config: Config) -> Plan:
     if options.get("delay") is not None and options.get("run_at") is not None:
         raise OptionError("delay and run_at both say when the task may run: give one of them")
     return Plan(
-        queue=_text(options.get("queue", config.default_queue), "queue"),
+        queue=_text(options.get("queue", _route(func, config)), "queue"),
         priority=_whole(options.get("priority", 0), "priority", least=-(2**31)),
         retry=_retry_policy(options, config),
         timeout=_positive(options.get("timeout"), "timeout"),
@@ -93,6 +99,13 @@ def make_plan(options: Mapping[str, Any], config: Config) -> Plan:
         run_at=_moment(options.get("run_at"), "run_at"),
         task_id=None if options.get("task_id") is None else _text(options["task_id"], "task_id"),
     )
+
+
+def _route(func: str, config: Config) -> str:
+    for pattern, queue in config.routes.items():
+        if fnmatchcase(func, pattern):
+            return queue
+    return config.default_queue
 
 
 def _retry_policy(options: Mapping[str, Any], config: Config) -> RetryPolicy:
@@ -116,6 +129,10 @@ def _retry_policy(options: Mapping[str, Any], config: Config) -> RetryPolicy:
 def _text(value: Any, name: str) -> str:
     if not isinstance(value, str) or not value:
         raise OptionError(f"{name} must be a text that is not empty, not {value!r}")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise OptionError(f"{name} must be a text that can be written as UTF-8, not {value!r}") from error
     return value
 
 

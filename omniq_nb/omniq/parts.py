@@ -12,8 +12,10 @@ from .masking import mask_url
 from .registry import DEFAULT, Registry
 from .serialization import Serializer
 from .signing import Signer, embedded_secret
+from .storage.component import Component
 from .storage.driver import Driver
 from .storage.events import BaseEventStorage
+from .storage.large import LargeValues
 from .storage.queue import BaseTaskQueue
 from .storage.results import BaseResultStorage
 from .storage.schedules import BaseScheduleStorage
@@ -37,25 +39,41 @@ class Parts:
         drivers: dict[str, Driver] = {}
 
         def driver_for(component: str) -> Driver:
-            url = config.store_url(component)
-            if url not in drivers:
-                drivers[url] = make_driver(url, durability=config.durability)
-            return drivers[url]
+            url, options = config.store_url(component), config.store_options(component)
+            name = f"{url} {options!r}"
+            if name not in drivers:
+                drivers[name] = make_driver(url, durability=config.durability, options=options)
+            return drivers[name]
 
         tasks, results, events = driver_for("queue"), driver_for("results"), driver_for("events")
         schedules = driver_for("schedules")
+        self.large = LargeValues(driver_for("large_values"), config.large_value_bytes) if config.large_values else None
         self.drivers = tuple(drivers.values())
         self.signer = Signer(_secret(config, tasks))
         self.serializer = Serializer(self.signer)
-        self.queue = BaseTaskQueue(tasks, results=results, events=events, max_claims=config.max_claims)
+        self.queue = BaseTaskQueue(
+            tasks, results=results, events=events, large=self.large, max_claims=config.max_claims
+        )
         self.results = BaseResultStorage(results, tasks=tasks)
         self.events = BaseEventStorage(events)
         self.schedules = BaseScheduleStorage(schedules)
         self.functions = FunctionSource(tasks, (registry, DEFAULT), self.signer)
-        self.workers = WorkerRegistry(tasks)
+        self.workers = WorkerRegistry(tasks, events)
         self.waiter = OutcomeWaiter(self.results, tasks, config.poll_interval)
         self.queue.on_end = self.waiter.ended
         self.loop = asyncio.get_running_loop()
+
+    def driver_of(self, component: str) -> Driver | None:
+        """The open driver of ``queue``, ``results``, ``events``, ``schedules`` or ``large_values``."""
+        if component == "large_values":
+            return None if self.large is None else self.large.driver
+        part: Component = getattr(self, component)
+        return part.driver
+
+    def configure(self, config: Config) -> None:
+        """Take over what may change while the stores are open."""
+        self.queue.max_claims = config.max_claims
+        self.waiter.poll_interval = config.poll_interval
 
     async def open(self) -> None:
         opened: list[Driver] = []

@@ -10,7 +10,31 @@ from .models.worker import WorkerType
 
 if TYPE_CHECKING:
     from .app import AsyncOmniQ
+    from .config import Config
+    from .parts import Parts
     from .workers.pool import WorkerPool
+
+
+def make_pool(
+    parts: Parts, config: Config, kind: WorkerType, concurrency: int, queues: Sequence[str] | None
+) -> WorkerPool:
+    """A worker pool over an app's open parts, not started."""
+    from .workers.heartbeat import Stores
+    from .workers.pool import PoolSettings, WorkerPool
+
+    return WorkerPool(
+        parts.queue,
+        parts.functions,
+        parts.serializer,
+        Stores(parts.queue.driver, parts.results.driver, parts.events.driver, parts.large, config.event_retention),
+        kind=kind,
+        concurrency=concurrency,
+        queues=queues,
+        settings=PoolSettings(
+            lease=config.lease, heartbeat=config.heartbeat_seconds, poll_interval=config.poll_interval
+        ),
+        large=parts.large,
+    )
 
 
 class Workers:

@@ -46,7 +46,7 @@ class TaskFunction(Generic[P, R]):
     def plan(self, config: Config) -> Plan:
         """The options with the configuration's defaults; worked out once."""
         if self._plan is None or self._plan[0] is not config:
-            self._plan = (config, make_plan(self.own_options, config))
+            self._plan = (config, make_plan(self.own_options, config, self.name))
         return self._plan[1]
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable, Sequence
 
-from .errors import NotOpenError, TaskNotFoundError
+from .errors import NotOpenError, StoreUnavailableError, TaskNotFoundError
 from .models.record import Record
 from .storage.driver import Driver
 from .storage.results import BaseResultStorage, StoredOutcome
 from .storage.watch import Watcher
 
+logger = logging.getLogger("omniq")
+
 _PAGE = 500
+_AWAY_SECONDS = 0.5
 _REST = 4
 """After a look at all awaited tasks it rests for so many times what the look took: a fifth of the time at most."""
 
@@ -31,7 +35,7 @@ class OutcomeWaiter:
     def __init__(self, results: BaseResultStorage, driver: Driver, poll_interval: float) -> None:
         self._results = results
         self._driver = driver
-        self._poll_interval = poll_interval
+        self.poll_interval = poll_interval
         self._waiting: dict[str, list[asyncio.Future[StoredOutcome]]] = {}
         self._urgent: set[str] = set()
         self._changes: Watcher | None = None
@@ -72,16 +76,27 @@ class OutcomeWaiter:
     async def _watch(self) -> None:
         try:
             with self._driver.watch(others=True) as self._changes:
-                await self._watch_changes(self._changes)
+                await self._watch_patiently(self._changes)
         except Exception as error:  # noqa: BLE001 -- whoever waits gets it: else he would wait for ever
             for future in self._take_all():
                 future.set_exception(error)
         finally:
             self._changes = self._watching = None
 
-    async def _watch_changes(self, changes: Watcher) -> None:
+    async def _watch_patiently(self, changes: Watcher) -> None:
+        """Go on when a store that is away comes back: the tasks go on meanwhile, and whoever awaits them too."""
+        away = False
+        while self._waiting:
+            try:
+                await self._watch_changes(changes, look_at_all=away)
+            except StoreUnavailableError as error:
+                if not away:
+                    logger.warning("awaited results have to wait for their store: %s", error)
+                away = True
+                await asyncio.sleep(_AWAY_SECONDS)
+
+    async def _watch_changes(self, changes: Watcher, *, look_at_all: bool) -> None:
         clock = asyncio.get_running_loop().time
-        look_at_all = False
         while self._waiting:
             if self._urgent:
                 urgent, self._urgent = self._urgent, set()
@@ -94,7 +109,7 @@ class OutcomeWaiter:
                 await self._look(list(self._waiting))
                 self._rest_until = clock() + _REST * (clock() - began)
                 continue
-            await changes.wait(rest if look_at_all else self._poll_interval)
+            await changes.wait(rest if look_at_all else self.poll_interval)
             # Forgotten here and nowhere else: a hint that comes during a look asks for another one.
             changes.clear()
             look_at_all = True

@@ -48,6 +48,7 @@ SOURCES = (
     Source("handles.py", "handles.py", {"TaskHandle": "SyncTaskHandle", "GroupHandle": "SyncGroupHandle"}),
     Source("tasks.py", "tasks.py", {"TaskFunction": "SyncTaskFunction"}),
     Source("pools.py", "pools.py", {"Workers": "SyncWorkers"}),
+    Source("queue_manager.py", "queue_manager.py", {"QueueManager": "SyncQueueManager"}),
     Source("workers/pool.py", "worker_pool.py", {"WorkerPool": "SyncWorkerPool"}),
     Source("storage/component.py", "component.py", {"Component": "SyncComponent"}, "Made"),
     Source("storage/queue.py", "queue.py", {"BaseTaskQueue": "SyncTaskQueue"}),
@@ -56,6 +57,10 @@ SOURCES = (
     Source("storage/schedules.py", "schedules.py", {"BaseScheduleStorage": "SyncScheduleStorage"}),
     _backend("sqlite", "SQLite"),
     _backend("memory", "Memory"),
+    _backend("redis", "Redis"),
+    _backend("postgres", "Postgres"),
+    _backend("files", "File"),
+    _backend("nats", "NATS"),
 )
 TWINS = {name: twin for source in SOURCES for name, twin in source.twins.items()}
 SOURCE_OF = {name: source for source in SOURCES for pair in source.twins.items() for name in pair}

@@ -19,7 +19,7 @@ from omniq import (
     TaskStatus,
 )
 from omniq.backends.memory import MemoryDriver
-from omniq.errors import NotOpenError, StoreUnavailableError
+from omniq.errors import NotOpenError, StoreCorruptError, StoreUnavailableError
 
 
 @pytest.fixture
@@ -137,7 +137,7 @@ async def test_unknown_task_is_not_found(app: AsyncOmniQ) -> None:
 
 
 @pytest.mark.parametrize("store_url", ["memory"], indirect=True)
-@pytest.mark.parametrize("error", [StoreUnavailableError("memory://x"), RuntimeError("a bug of ours")])
+@pytest.mark.parametrize("error", [StoreCorruptError("memory://x"), RuntimeError("a bug of ours")])
 async def test_whoever_waits_hears_of_an_error_of_the_store(
     app: AsyncOmniQ, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
@@ -249,3 +249,26 @@ async def test_retry_brings_a_task_back_with_all_its_retries(app: AsyncOmniQ) ->
             await handle.cancel()
         await handle.retry()
         assert (await handle.wait()).attempt == 4
+
+
+@pytest.mark.parametrize("store_url", ["memory"], indirect=True)
+async def test_whoever_waits_goes_on_waiting_while_the_store_is_away(
+    app: AsyncOmniQ, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    @app.task
+    async def one() -> int:
+        return 1
+
+    handle = await one.enqueue()
+    waiting = asyncio.ensure_future(handle.result())
+    await asyncio.sleep(0.05)
+
+    async def fail(*_: Any) -> Any:
+        raise StoreUnavailableError("memory://x")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MemoryDriver, "get", fail)
+        await asyncio.sleep(1.5)
+    async with app.workers():
+        assert await asyncio.wait_for(waiting, 60) == 1
+    assert caplog.text.count("awaited results have to wait for their store") == 1

@@ -305,7 +305,8 @@ async def test_outcomes_wait_until_a_full_disk_has_room(small_disk: Path, until:
             await until(lambda: len(pool._running) == 2)
             filler = _fill(small_disk)
             _may_end[-1].set()
-            await until(lambda: re.search(r"can't write \d outcomes and tries again: .*its disk is full", caplog.text))
+            said = r"can't write what came of tasks and tries until it can: .*its disk is full"
+            await until(lambda: re.search(said, caplog.text))
             filler.unlink()
             assert await group.results(timeout=60) == [b"\1" * 900_000, b"\2" * 900_000]
         assert [(await handle.task()).attempt for handle in group] == [1, 1]

@@ -32,6 +32,10 @@ FIELDS: dict[str, tuple[Any, Any]] = {
     "result_ttl": ("7 d", 604800.0),
     "event_retention": ("90s", 90.0),
     "durability": ("full", "full"),
+    "storage_options": ('{"key": "abc"}', {"key": "abc"}),
+    "routes": ('{"report_*": "slow"}', {"report_*": "slow"}),
+    "large_values": ("s3://bucket/values", "s3://bucket/values"),
+    "large_value_bytes": ("1000", 1000),
 }
 
 
@@ -193,3 +197,78 @@ def test_config_is_one_immutable_struct() -> None:
     with pytest.raises(AttributeError):
         Config().lease = 5.0  # type: ignore[misc]
     assert msgspec.structs.replace(Config(), lease=5.0).lease == 5
+
+
+# --- stores with options ---
+
+
+def test_options_for_all_stores_or_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    flat = Config.load(url="s3://bucket", storage_options={"key": "k"})
+    assert flat.store_options("queue") == flat.store_options("results") == {"key": "k"}
+    each = Config.load(results="s3://bucket", storage_options={"results": {"key": "k"}})
+    assert (each.store_options("queue"), each.store_options("results")) == ({}, {"key": "k"})
+
+
+def test_a_store_may_be_a_mapping_with_its_options() -> None:
+    config = Config.load({"queue": "redis://h", "results": {"url": "s3://b", "storage_options": {"key": "k"}}})
+    assert (config.queue, config.results) == ("redis://h", "s3://b")
+    assert (config.store_options("queue"), config.store_options("results")) == ({}, {"key": "k"})
+    with pytest.raises(ConfigError, match="results has an unknown field 'uri': the fields are url, storage_options"):
+        Config.load({"results": {"uri": "s3://b"}})
+
+
+def test_another_process_gets_the_same_configuration_by_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = Config.load(
+        queue="redis://h", storage_options={"queue": {"a": 1}}, routes={"a*": "b"}, lease=7, retry_jitter=0, task_ttl=9
+    )
+    for name, value in config.as_variables().items():
+        if value is not None:
+            monkeypatch.setenv(name, value)
+    assert Config.load() == config
+
+
+# --- environments and variables ---
+
+SECTIONS = """
+lease: 10
+queue: redis://localhost
+storage_options: {queue: {a: 1, b: 2}}
+environments:
+  production:
+    queue: redis://:${QUEUE_PASSWORD}@prod
+    storage_options: {queue: {b: 3}}
+  test:
+    queue: memory://
+"""
+
+
+def test_section_of_the_environment_goes_before_what_stands_at_the_top(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "omniq.yaml"
+    path.write_text(SECTIONS)
+    monkeypatch.setenv("QUEUE_PASSWORD", "hunter2")
+    assert Config.load(path).queue == "redis://localhost"
+    config = Config.load(path, environment="production")
+    assert (config.queue, config.lease) == ("redis://:hunter2@prod", 10)
+    assert config.store_options("queue") == {"a": 1, "b": 3}
+    assert "hunter2" not in repr(config)
+    monkeypatch.setenv("OMNIQ_ENVIRONMENT", "test")
+    assert Config.load(path).queue == "memory://"
+    with pytest.raises(ConfigError, match="no section 'staging' under `environments`: there is production, test"):
+        Config.load(path, environment="staging")
+
+
+def test_variables_stand_in_texts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOST", "db")
+    assert Config.load({"url": "postgresql://${HOST}/${NAME:-omniq}"}).url == "postgresql://db/omniq"
+    with pytest.raises(ConfigError, match="secret refers to the environment variable NO_SUCH, which is not set"):
+        Config.load({"secret": "${NO_SUCH}"})
+
+
+def test_fields_can_be_changed_later() -> None:
+    config = Config.load(lease=10)
+    assert config.updated(lease="20s", default_queue="io") == Config(lease=20, default_queue="io")
+    assert config.updated() == config
+    with pytest.raises(ConfigError, match="unknown configuration field 'leese'"):
+        config.updated(leese=1)

@@ -13,7 +13,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
@@ -567,20 +566,6 @@ def test_plain_values_load_no_library() -> None:
         "print({'polars', 'pandas', 'numpy', 'pyarrow', 'cloudpickle'} & set(sys.modules))"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "set()\n"
-
-
-def test_plain_values_are_cheap() -> None:
-    """Far above what it takes, so that only a mistake of kind fails: falling off the fast path."""
-    value = [[1], {"tag": "x"}]
-    best = min(_timed(lambda: SERIALIZER.dumps(value)) for _ in range(20))
-    assert best < 20e-6
-
-
-def _timed(call: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    for _ in range(200):
-        call()
-    return (time.perf_counter() - start) / 200
 
 
 # --- errors as text --------------------------------------------------------------------------------------------------

@@ -63,6 +63,11 @@ class Server:
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
+        self.start_without_waiting()
+        self.wait()
+
+    def start_without_waiting(self) -> None:
+        """Start it: one of several, perhaps, that are ready only together."""
         identity: dict[str, Any] = {"user": self._user, "group": "nogroup", "extra_groups": []} if self._user else {}
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -74,6 +79,10 @@ class Server:
                 preexec_fn=_die_with_parent,
                 **identity,
             )
+
+    def wait(self) -> None:
+        """Wait until it answers."""
+        assert self._process is not None
         give_up_at = time.monotonic() + START_SECONDS
         while not self._ready():
             if self._process.poll() is not None or time.monotonic() > give_up_at:

@@ -16,6 +16,7 @@ import pytest
 from omniq.app import AsyncOmniQ
 from omniq.handles import GroupHandle, TaskHandle
 from omniq.pools import Workers
+from omniq.queue_manager import QueueManager
 from omniq.storage.component import Component
 from omniq.storage.events import BaseEventStorage
 from omniq.storage.queue import BaseTaskQueue
@@ -27,6 +28,7 @@ from omniq.sync.events import SyncEventStorage
 from omniq.sync.handles import SyncGroupHandle, SyncTaskHandle
 from omniq.sync.pools import SyncWorkers
 from omniq.sync.queue import SyncTaskQueue
+from omniq.sync.queue_manager import SyncQueueManager
 from omniq.sync.results import SyncResultStorage
 from omniq.sync.schedules import SyncScheduleStorage
 from omniq.sync.tasks import SyncTaskFunction
@@ -44,6 +46,7 @@ PAIRS: list[tuple[type, type]] = [
     (TaskFunction, SyncTaskFunction),
     (Workers, SyncWorkers),
     (WorkerPool, SyncWorkerPool),
+    (QueueManager, SyncQueueManager),
     (Component, SyncComponent),
     (BaseTaskQueue, SyncTaskQueue),
     (BaseResultStorage, SyncResultStorage),

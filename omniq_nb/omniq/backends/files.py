@@ -1,8 +1,9 @@
 """Local files: a directory as a store, for any number of processes of one machine.
 
 An object is a file. It is written under a hidden name and then linked to its own, which fails if that is taken: so it
-appears whole and at once, and one of two writers gets it. (fsspec's local file system looks first and writes then, which
-lets up to three of twenty win.) The rest is in `objects`. Processes wake each other as SQLite's do: see `doorbell`.
+appears whole and at once, and one of two writers gets it. (fsspec's local file system looks first and writes then,
+which lets up to three of twenty win.) The rest is in `objects`. Processes wake each other as SQLite's do: see
+`doorbell`.
 
 Reads and writes of less than a megabyte are done on the loop's own thread: they take some 50 microseconds, and handing
 them to another thread would take longer. With ``durability="full"`` every commit waits for the disk, in a thread.
@@ -39,7 +40,7 @@ except ImportError:  # Windows: its processes take no turns, and try again when 
 
 _INLINE_BYTES = 1_000_000
 _UNFINISHED, _WAKE, _TURN = "unfinished", "wake", "turn"
-"""Directories for files that are being written and for the doorbell's pipes; the file that a committing process locks."""
+"""Directories for files that are being written and for the doorbell's pipes; the file that who commits locks."""
 _TURN_SECONDS = 0.1
 """A process that holds its turn for longer is suspended, perhaps: the others go on."""
 _EAGER_LOOKS = 10
@@ -77,7 +78,7 @@ class Files(ObjectStore):
 
     async def open(self, *, create: bool) -> int | None:  # noqa: ARG002 -- a directory is always created
         unfinished = Path(self._root, _UNFINISHED)
-        unfinished.mkdir(parents=True, exist_ok=True)
+        unfinished.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 -- once, at opening
         # What killed processes left unfinished has no name of its own yet, and nobody reads it.
         over = time.time() - _ABANDONED_SECONDS
         for entry in list(os.scandir(unfinished)):
@@ -131,7 +132,7 @@ class Files(ObjectStore):
     def _link(self, unfinished: str, path: str) -> bool:
         while True:
             try:
-                os.link(unfinished, path)  # noqa: PTH200 -- see `_read`
+                os.link(unfinished, path)
             except FileExistsError:
                 return False
             except FileNotFoundError:

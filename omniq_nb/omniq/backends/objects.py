@@ -1,10 +1,10 @@
 """Files and buckets: a store that needs nothing but "create this object, unless it is there".
 
 How it is used: a directory, or a bucket of S3, Azure or Google Cloud, holds one log. Commit N+1 is the creation of the
-object of that name by somebody who has read commit N, and it holds all that one group of calls changed: records, results
-and events together. Creating it is the only atomic step there is, and the fence of everything: who is behind the times
-finds the name taken, reads on, and decides anew. So a batch is one transaction, order is exact, and counting costs
-nothing: every process keeps what the log says in memory (`objects_state`), but for large bodies.
+object of that name by somebody who has read commit N, and it holds all that one group of calls changed: records,
+results and events together. Creating it is the only atomic step there is, and the fence of everything: who is behind
+the times finds the name taken, reads on, and decides anew. So a batch is one transaction, order is exact, and counting
+costs nothing: every process keeps what the log says in memory (`objects_state`), but for large bodies.
 
 What lies where, under the URL's path and the namespace:
 
@@ -13,15 +13,15 @@ What lies where, under the URL's path and the namespace:
 ``log/NNN/NNNNNN``                 the commits; deleted some time after a checkpoint
 ``checkpoints/NNNNNN``             the records after that commit, as names of runs; only the latest stays
 ``runs/TIME-RANDOM``               rows of a checkpoint: a base with every record, and what changed since
-``events/TIME-RANDOM[.parquet]``   events that went out of the log, a few thousand each; many of them as one Parquet file
+``events/TIME-RANDOM[.parquet]``   events that went out of the log, a few thousand each; many as one Parquet file
 ``blobs/TIME-RANDOM-HASH``         a body of more than 2 kB; deleted with its record
 =================================  ====================================================================================
 
 What it costs, in requests: an enqueue, a claim and a settlement (task, result and events) are one PUT each, alone as in
 a batch of thousands; so a task costs three, and a batch of any size three as well. What reads (a look for tasks, a
 result, a count) is one GET that finds nothing new, or one per commit of others. Who loses a race for a name pays two
-requests more. A body of more than 2 kB is one PUT and one GET of its own. Every 256 commits a checkpoint takes about six
-requests, and deleting commits is free at S3 and Google. Listing is needed at opening and at checkpoints only.
+requests more. A body of more than 2 kB is one PUT and one GET of its own. Every 256 commits a checkpoint takes about
+six requests, and deleting commits is free at S3 and Google. Listing is needed at opening and at checkpoints only.
 
 What limits it: commits come one after the other, some 15 a second at a bucket, hundreds to thousands on a disk, however
 many tasks are in each. A million waiting records take about 700 MB of memory, and some seconds to open.
@@ -48,7 +48,7 @@ from .objects_events import Events
 from .objects_format import FORMAT, MARKER, Row, Trim, pack, record_of, unique
 from .objects_log import Log
 from .objects_plan import Claim, Note, Plan, Request, Write, has_large_bodies, large_bodies, uploads_of
-from .objects_state import Listener, Replica, join, leave, seconds_now
+from .objects_state import Listener, join, leave, seconds_now
 from .objects_store import ObjectStore
 from .objects_upkeep import Upkeep
 

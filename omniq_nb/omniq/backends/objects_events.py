@@ -66,7 +66,7 @@ class Events:
         for segment in reversed(segments):
             if len(events) >= latest:
                 break
-            older = [event for _, event in await self._of(segment) or () if event is not None]
+            older = [event for _, event in await self._of(segment) or ()]
             events = (older + events)[-latest:]
         return events, str(end)
 
@@ -191,7 +191,7 @@ def to_parquet(numbered: Sequence[Numbered]) -> bytes:
     """Events as a Parquet file; takes a while, so call it in a thread."""
     import polars as pl
 
-    schema: dict[str, Any] = {field: pl.String for field in EVENT_FIELDS}
+    schema: dict[str, Any] = dict.fromkeys(EVENT_FIELDS, pl.String)
     schema |= {"ts": pl.Int64, "attempt": pl.Int64, "duration": pl.Float64}
     columns: dict[str, Any] = {"number": pl.Series([number for number, _ in numbered], dtype=pl.Int64)}
     for field in EVENT_FIELDS:

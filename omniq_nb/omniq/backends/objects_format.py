@@ -211,9 +211,7 @@ class SegmentBody(msgspec.Struct, array_like=True):
 _T = TypeVar("_T")
 
 _encode = msgspec.msgpack.Encoder().encode
-_decoders = {
-    kind: msgspec.msgpack.Decoder(kind) for kind in (Commit, Manifest, RunBody, SegmentBody)
-}
+_decoders = {kind: msgspec.msgpack.Decoder(kind) for kind in (Commit, Manifest, RunBody, SegmentBody)}
 
 
 def pack(content: msgspec.Struct) -> bytes:
@@ -242,7 +240,7 @@ def unpack(data: bytes, kind: type[_T], store: str, name: str) -> _T:
     if zlib.crc32(body).to_bytes(4, "big") != data[_HEAD - 4 : _HEAD]:
         raise StoreCorruptError(store, f"the object {name} has been changed or cut short")
     try:
-        content: _T = _decoders[kind].decode(body)  # type: ignore[index]  # each kind has its decoder
+        content: _T = _decoders[kind].decode(body)  # type: ignore[assignment, index]  # each kind has its decoder
     except msgspec.MsgspecError as error:
         raise StoreCorruptError(store, f"the object {name} can't be read: {error}") from error
     return content

@@ -4,8 +4,9 @@ Commit N+1 is the creation of an object of that name, and whoever creates it has
 all changes, and a store behind the times can't be written: the creation fails. The one danger is a name that becomes
 free again. Commits are deleted once a checkpoint holds what they say, and a process that was suspended meanwhile would
 find the name after its last commit free. Therefore: a commit is deleted only if everybody could have read it for
-`ObjectStore.grace` seconds, and a process that has been out of touch for a third of that believes a free name only when
-there is no checkpoint after it. (A checkpoint's object comes before the deletions that it allows, and the latest stays.)
+`ObjectStore.grace` seconds, and a process that has been out of touch for a third of that believes a free name only
+when there is no checkpoint after it. (A checkpoint's object comes before the deletions that it allows, and the latest
+stays.)
 """
 
 from __future__ import annotations
@@ -117,7 +118,7 @@ class Log:
     # --- reading on ---
 
     async def refresh(self) -> None:
-        """See everything that was committed before this call. Calls that come while a look is under way share the next."""
+        """See everything that was committed before this call. Calls that come during a look share the next one."""
         if self._store.looks_cheaply:
             await self.catch_up()
             return

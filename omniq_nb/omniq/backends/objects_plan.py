@@ -208,9 +208,7 @@ class Plan:
         self._put(op.record, old.kind, old.key, old.version + 1, old.created_at, blobs)
         return True
 
-    def _put(
-        self, r: Record, kind: str, key: str, version: int, created_at: int, blobs: Blobs
-    ) -> None:
+    def _put(self, r: Record, kind: str, key: str, version: int, created_at: int, blobs: Blobs) -> None:
         body, blob = r.body, None
         if blobs and len(body) > INLINE_BYTES:
             body, blob = b"", blobs[r.kind, r.key, digest_of(body)]
@@ -263,7 +261,7 @@ _NOTHING = Changes([], [], [])
 
 _APPLY: dict[type, Callable[[Plan, Any, Blobs], bool]] = {
     Insert: Plan._insert,  # noqa: SLF001 -- by type, not by `match`: this is the hottest loop
-    Replace: Plan._replace,  # noqa: SLF001 -- see above
+    Replace: Plan._replace,
     Extend: Plan._extend,  # noqa: SLF001 -- see above
     Delete: Plan._delete,  # noqa: SLF001 -- see above
     Append: Plan._append,  # noqa: SLF001 -- see above

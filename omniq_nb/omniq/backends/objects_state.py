@@ -264,4 +264,3 @@ def leave(identity: tuple[object, ...], user: Listener) -> None:
             replica.users.discard(user)
             if not replica.users:
                 del _replicas[identity]
-

@@ -17,8 +17,8 @@ class ObjectStore(abc.ABC):
 
     Attributes:
         looks_cheaply: Asking for an object that is not there takes microseconds: so the driver looks before it writes.
-        grace: Seconds for which a process may be out of touch with the store before it has to find its way back in; what
-            is deleted has been out of use for longer.
+        grace: Seconds for which a process may be out of touch with the store before it has to find its way back in;
+            what is deleted has been out of use for longer.
         parallel: How many requests of one call are under way at once.
     """
 
@@ -57,8 +57,8 @@ class ObjectStore(abc.ABC):
     async def delete(self, names: Collection[str]) -> None:
         """Delete objects; those that are not there are no trouble."""
 
-    async def take_turn(self) -> None:
-        """Wait a moment while another process commits, where the store can tell. No commit rests on it but its speed."""
+    async def take_turn(self) -> None:  # noqa: B027 -- most stores can't tell
+        """Wait a moment while another process commits, where the store can tell. Only speed rests on it."""
 
-    def end_turn(self) -> None:
+    def end_turn(self) -> None:  # noqa: B027 -- see above
         """Let others commit."""

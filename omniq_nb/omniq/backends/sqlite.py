@@ -37,7 +37,7 @@ from . import sqlite_events as log
 from . import sqlite_read as reading
 from .doorbell import Doorbell
 from .sqlite_schema import execute_patiently, path_of, prepare, translate
-from .sqlite_write import Claim, Transaction, count_due
+from .sqlite_write import Claim, Transaction, Work, count_due
 
 logger = logging.getLogger("omniq")
 
@@ -46,6 +46,8 @@ _OPS_PER_TRANSACTION = 10_000
 _SEGMENTS_PER_TRIM = 500
 _INLINE_RECORDS = 8
 """What concerns so many records at most is done on the loop's own thread."""
+_FEW_RECORDS = 1000
+"""So many records are looked through within a millisecond."""
 _CHECKPOINT_EVERY = 1000
 """Inline commits leave the log to grow; after so many the writer's thread moves it into the file."""
 
@@ -297,11 +299,18 @@ class SQLiteDriver(Driver):
             return [failure] * len(requests)
 
     def _transact(self, connection: sqlite3.Connection, requests: list[Claim | Sequence[Op]]) -> list[Any]:
+        work = Work([request for request in requests if not isinstance(request, Claim)], self.clock())
         if not connection.in_transaction:
             execute_patiently(connection, "BEGIN IMMEDIATE")
         transaction = Transaction(connection, self.clock())
-        batches = [request for request in requests if not isinstance(request, Claim)]
-        written = iter(transaction.apply(batches) if batches else [])
+        applied = transaction.apply_together(work)
+        if applied is None:
+            if work.rows is not None:
+                connection.execute("ROLLBACK")
+                execute_patiently(connection, "BEGIN IMMEDIATE")
+            transaction = Transaction(connection, self.clock())
+            applied = transaction.apply_in_order(work)
+        written = iter(applied)
         # Claims come last: what the others have just made claimable is there for them.
         outcomes = [transaction.claim(request) if isinstance(request, Claim) else next(written) for request in requests]
         transaction.finish()
@@ -338,20 +347,27 @@ class SQLiteDriver(Driver):
         except sqlite3.Error as error:
             raise translate(error, self.url) from error
 
-    async def get(self, keys: Sequence[Key]) -> list[Record | None]:
-        if self._inline is not None and not self._closing and len(keys) <= _INLINE_RECORDS:
+    async def _read_briefly(self, function: Callable[..., _T], *args: Any) -> _T:
+        """Read what takes some microseconds: on the loop's own thread where that may be."""
+        if self._inline is not None and not self._closing:
             with contextlib.suppress(sqlite3.Error):  # the reader's thread will meet it again and report it
-                return reading.get(self._inline, keys)
-        return await self._read(reading.get, keys)
+                return function(self._inline, *args)
+        return await self._read(function, *args)
+
+    async def get(self, keys: Sequence[Key]) -> list[Record | None]:
+        read = self._read_briefly if len(keys) <= _INLINE_RECORDS else self._read
+        return await read(reading.get, keys)
 
     async def scan(self, match: Filter, *, cursor: str | None = None, limit: int = 100) -> Page:
+        if limit <= _INLINE_RECORDS and sum((await self.count(match.kind)).values()) <= _FEW_RECORDS:
+            return await self._read_briefly(reading.scan, match, cursor, limit)
         return await self._read(reading.scan, match, cursor, limit)
 
     async def count(self, kind: str) -> dict[tuple[str, str], int]:
-        return await self._read(reading.count, kind)
+        return await self._read_briefly(reading.count, kind)
 
     async def next_due(self, kind: str) -> int | None:
-        return await self._read(reading.next_due, kind, self.clock())
+        return await self._read_briefly(reading.next_due, kind, self.clock())
 
     async def query(self, match: EventFilter) -> Columns:
         return await self._read(log.query, match)

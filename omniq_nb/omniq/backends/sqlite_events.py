@@ -4,7 +4,8 @@ A row per event would cost a task as much as all else that is written for it. Se
 cover, so a query decodes only those that its span touches; the other conditions are evaluated as they are decoded.
 There is no index on the spans: a million of them are looked through in a tenth of a second, and an index would have
 every small transaction write one page more. Events are numbered in the order in which they are appended: a position in
-the log is the number of events before it.
+the log is the number of events before it. A number is never given twice, so the last one stays when its event goes: as
+an empty segment that lies beyond all times.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from .sqlite_schema import execute_patiently
 _SEGMENT = 1000
 """Events in one segment at most, so that reading a few does not decode many."""
 
-_NUMBER = "SELECT n FROM counters WHERE kind = '#events'"
-_COUNT = "INSERT INTO counters VALUES ('#events', '', '', ?) ON CONFLICT DO UPDATE SET n = n + excluded.n RETURNING n"
+_END = "SELECT first + n FROM events ORDER BY first DESC LIMIT 1"
+_BEYOND_ALL_TIMES = 2**63 - 1
 _INSERT = "INSERT INTO events (first, n, min_ts, max_ts, body) VALUES (?, ?, ?, ?, ?)"
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -34,9 +35,14 @@ def append(connection: sqlite3.Connection, events: Sequence[TaskEvent]) -> None:
     """Add events, inside a transaction."""
     if not events:
         return
-    first: int = connection.execute(_COUNT, (len(events),)).fetchone()[0] - len(events)
+    first = _end(connection)
     for start in range(0, len(events), _SEGMENT):
         _insert(connection, first + start, events[start : start + _SEGMENT])
+
+
+def _end(connection: sqlite3.Connection) -> int:
+    row = connection.execute(_END).fetchone()
+    return row[0] if row else 0
 
 
 def _insert(connection: sqlite3.Connection, first: int, segment: Sequence[TaskEvent]) -> None:
@@ -91,8 +97,7 @@ def _span(match: EventFilter) -> tuple[str, list[int]]:
 
 def log_end(connection: sqlite3.Connection, latest: int) -> tuple[list[TaskEvent], int]:
     """See `Driver.log_end`."""
-    row = connection.execute(_NUMBER).fetchone()
-    end: int = row[0] if row else 0
+    end = _end(connection)
     return read_log(connection, max(0, end - latest), latest) if latest else ([], end)
 
 
@@ -133,6 +138,7 @@ def trim(connection: sqlite3.Connection, before: int, segments: int) -> int:
 
 def _trim(connection: sqlite3.Connection, before: int, segments: int) -> int:
     trimmed = 0
+    end = _end(connection)
     rows = connection.execute(
         "SELECT first, n, max_ts, body FROM events WHERE min_ts < ? ORDER BY min_ts LIMIT ?", (before, segments)
     ).fetchall()
@@ -142,6 +148,10 @@ def _trim(connection: sqlite3.Connection, before: int, segments: int) -> int:
         for start, kept in runs:
             _insert(connection, start, kept)
         trimmed += n - sum(len(kept) for _, kept in runs)
+    if rows and _end(connection) < end:
+        last = (end - 1, 1, _BEYOND_ALL_TIMES, _BEYOND_ALL_TIMES, _encode([]))
+        connection.execute(_INSERT, last)
+        connection.execute("DELETE FROM events WHERE min_ts = ? AND first < ?", (_BEYOND_ALL_TIMES, end - 1))
     return trimmed
 
 

@@ -25,6 +25,8 @@ APPLICATION_ID = 0x4F4D4E51  # "OMNQ", in the file's header
 SCHEMA_VERSION = 1
 BUSY_SECONDS = 60.0
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.0002, 0.005
+_PAUSE_SHARE = 0.1
+"""A pause is this share of the wait so far: a lock that becomes free is taken soon after, and a long wait is cheap."""
 
 # `ready` divides the claimable records: 1 is due now (found by rank), 0 becomes due later (found by time). A claim
 # moves records from the second index to the first as their time comes, so its cost does not grow with the backlog, nor
@@ -134,19 +136,18 @@ def execute_patiently(connection: sqlite3.Connection, statement: str) -> None:
     SQLite's own busy handler sleeps up to a tenth of a second between tries, in which a store that others write all the
     time passes by many a free moment; and switching to the write-ahead log does not ask it at all.
     """
-    deadline = time.monotonic() + BUSY_SECONDS
-    pause = _SHORTEST_PAUSE
+    began = time.monotonic()
     while True:
         try:
             connection.execute(statement).close()
         except sqlite3.OperationalError as error:
             # With a suffix while another process recovers the log that a killed one left.
-            if not error.sqlite_errorname.startswith("SQLITE_BUSY") or time.monotonic() > deadline:
+            waited = time.monotonic() - began
+            if not error.sqlite_errorname.startswith("SQLITE_BUSY") or waited > BUSY_SECONDS:
                 raise
         else:
             return
-        time.sleep(pause)
-        pause = min(pause * 1.5, _LONGEST_PAUSE)
+        time.sleep(min(max(waited * _PAUSE_SHARE, _SHORTEST_PAUSE), _LONGEST_PAUSE))
 
 
 def _create(connection: sqlite3.Connection) -> None:

@@ -84,6 +84,28 @@ class Claim(msgspec.Struct, frozen=True):
     excluding: Collection[str]
 
 
+class Work:
+    """Several callers' batches, each in its order, made ready before the write lock is taken: others wait for that.
+
+    Args:
+        batches: The operations.
+        now: Decides which records are due.
+
+    Attributes:
+        rows: The operations as rows, where there are enough and they name distinct records.
+    """
+
+    def __init__(self, batches: Sequence[Sequence[Op]], now: int) -> None:
+        self.batches = batches
+        self.rows: _Rows | None = None
+        if sum(map(len, batches)) > _FEW:
+            rows = _Rows(now)
+            for op in chain.from_iterable(batches):
+                rows.add(op)
+            if rows.name_distinct_records:
+                self.rows = rows
+
+
 class Transaction:
     """One open transaction: applies operations, and keeps the counters in step.
 
@@ -101,48 +123,43 @@ class Transaction:
     def finish(self) -> None:
         """Write the events, and what the counters have to change; call it before the commit."""
         append(self._connection, self._events)
-        rows = [(*group, n) for group, n in self._counts.items() if n]
-        if rows:
-            self._connection.executemany(_COUNT, rows)
+        for group, n in self._counts.items():
+            if n:
+                self._connection.execute(_COUNT, (*group, n))
 
     # --- operations ---
 
-    def apply(self, batches: Sequence[Sequence[Op]]) -> list[list[bool]]:
-        """Apply several callers' batches, each in its order; an outcome for each operation."""
-        if sum(map(len, batches)) > _FEW:
-            rows = _Rows(self._now)
-            for op in chain.from_iterable(batches):
-                rows.add(op)
-            if rows.name_distinct_records and self._apply_all(rows):
-                return [[True] * len(batch) for batch in batches]
-        return [self._apply_one_by_one(batch) for batch in batches]
+    def apply_together(self, work: Work) -> list[list[bool]] | None:
+        """Apply all operations by a few statements; ``None``: one of them does not apply, so all must be undone.
 
-    def _apply_all(self, rows: _Rows) -> bool:
-        """Apply operations that name distinct records, as long as every one of them applies; else undo and say so.
-
-        Distinct records make the order immaterial, so that a few statements do for all.
+        That they name distinct records makes their order immaterial.
         """
-        self._connection.execute("SAVEPOINT batch")
-        applied = rows.write(self._connection)
-        if applied:
-            self._note(rows)
-        else:
-            self._connection.execute("ROLLBACK TO batch")
-        self._connection.execute("RELEASE batch")
-        return applied
+        if work.rows is None or not work.rows.write(self._connection):
+            return None
+        self._note(work.rows)
+        return [[True] * len(batch) for batch in work.batches]
+
+    def apply_in_order(self, work: Work) -> list[list[bool]]:
+        """Apply each operation by itself; an outcome for each."""
+        return [self._apply_one_by_one(batch) for batch in work.batches]
 
     def _apply_one_by_one(self, ops: Sequence[Op]) -> list[bool]:
         outcomes: list[bool] = []
         for op in ops:
             applied = op.after is None or outcomes[op.after]
-            if applied:
-                rows = _Rows(self._now)
-                rows.add(op)
-                applied = rows.write(self._connection)
-                if applied:
-                    self._note(rows)
-            outcomes.append(applied)
+            outcomes.append(applied and self._apply_one(op))
         return outcomes
+
+    def _apply_one(self, op: Op) -> bool:
+        if isinstance(op, Append):
+            self._events += op.events
+            return True
+        rows = _Rows(self._now)
+        rows.add(op)
+        applied = rows.write(self._connection)
+        if applied:
+            self._note(rows)
+        return applied
 
     def _note(self, rows: _Rows) -> None:
         self._events += rows.events
@@ -247,7 +264,7 @@ class _Rows:
         self._name(r)
         self._count((r.kind, r.partition, r.state), 1)
         row = (
-            r.kind, r.key, r.partition, r.state, r.rank, due_at, due_at is not None and due_at <= self._now,
+            r.kind, r.key, r.partition, r.state, r.rank, due_at, self._ready(due_at),
             r.created_at, r.updated_at, r.expires_at, r.body,
         )  # fmt: skip
         if r.owner is None and r.claims == 0:
@@ -262,7 +279,7 @@ class _Rows:
         if r.state != old.state or r.partition != old.partition:
             self._count((old.kind, old.partition, old.state), -1)
             self._count((old.kind, r.partition, r.state), 1)
-        changed = (r.state, due_at, due_at is not None and due_at <= self._now, r.owner, r.updated_at)
+        changed = (r.state, due_at, self._ready(due_at), r.owner, r.updated_at)
         if (
             r.body is old.body
             and r.claims == old.claims
@@ -290,7 +307,7 @@ class _Rows:
     def extend(self, op: Extend) -> None:
         old = op.previous
         self._name(old)
-        self._extends.append((op.due_at, op.due_at <= self._now, old.kind, old.key, old.version, old.created_at))
+        self._extends.append((op.due_at, self._ready(op.due_at), old.kind, old.key, old.version, old.created_at))
 
     def delete(self, op: Delete) -> None:
         old = op.previous
@@ -300,6 +317,10 @@ class _Rows:
 
     def append(self, op: Append) -> None:
         self.events += op.events
+
+    def _ready(self, due_at: int | None) -> int:
+        # No bool: binding one costs as much as a whole row, since sqlite3 first asks it how it wants to be adapted.
+        return 1 if due_at is not None and due_at <= self._now else 0
 
     def _name(self, record: Record) -> None:
         self._keys.add((record.kind, record.key))
@@ -332,11 +353,15 @@ _ADDERS: dict[type, Callable[[_Rows, Any], None]] = {
 
 def _update_many(connection: sqlite3.Connection, sql: str, rows: list[_Row]) -> bool:
     """Whether each row's statement found its record."""
+    if len(rows) == 1:
+        return connection.execute(sql, rows[0]).rowcount == 1
     return not rows or connection.executemany(sql, rows).rowcount == len(rows)
 
 
 def _insert_many(connection: sqlite3.Connection, insertion: _Insertion, rows: list[_Row]) -> bool:
     """Whether each row was inserted. A few many-row statements take two thirds of the time that one per row does."""
+    if len(rows) == 1:
+        return connection.execute(insertion.head + insertion.row + insertion.tail, rows[0]).rowcount == 1
     inserted = 0
     for chunk in _chunks(rows):
         sql = insertion.head + ", ".join([insertion.row] * len(chunk)) + insertion.tail

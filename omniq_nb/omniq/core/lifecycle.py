@@ -87,6 +87,11 @@ def replay(record: Record, spec: TaskSpec, now: int) -> Record:
     return _waiting(record, now, now, None, body)
 
 
+def move(record: Record, queue: str, now: int) -> Record:
+    """Blocked or pending, in another queue; its state, its place by priority and age, and its moment stay."""
+    return msgspec.structs.replace(record, partition=queue, version=record.version + 1, updated_at=now)
+
+
 def is_overdue(record: Record, now: int) -> bool:
     """Whether a task's time to live has ended."""
     return record.expires_at is not None and record.expires_at <= now

@@ -8,7 +8,7 @@ from ..clock import SECOND
 from ..models.event import TaskEvent
 from ..models.record import Record
 from ..models.result import RESULT, ErrorInfo, ResultBody, encode_result, result_key
-from ..models.task import TaskSpec, decode_spec
+from ..models.task import TaskSpec, spec_of
 from . import lifecycle
 from .retry import delay_before, may_retry
 
@@ -114,7 +114,7 @@ def expire(claimed: Claimed, now: int) -> Settlement:
 
 def refuse(refused: Settlement, error: ErrorInfo, now: int) -> Settlement:
     """The settlement in the place of one that the store does not take: a value that is too large, perhaps."""
-    claimed, event = Claimed(refused.previous, decode_spec(refused.previous.body)), refused.events[0]
+    claimed, event = Claimed(refused.previous, spec_of(refused.previous)), refused.events[0]
     started_at = event.ts - round((event.duration or 0) * SECOND)
     return fail(claimed, error, worker=event.worker or "", started_at=started_at, now=now)
 

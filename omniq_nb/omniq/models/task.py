@@ -153,9 +153,17 @@ def decode_spec(body: bytes) -> TaskSpec:
     return _decode(body)
 
 
+def spec_of(record: Record) -> TaskSpec:
+    """What a task's record says of it. Of one that can't be read it says just that: nobody is to stumble over it."""
+    try:
+        return _decode(record.body)
+    except msgspec.MsgspecError as error:
+        return TaskSpec("?", b"", error=f"the task's record can't be read: {error}")
+
+
 def task_of(record: Record) -> Task:
     """A task's record as the user sees it."""
-    spec = decode_spec(record.body)
+    spec = spec_of(record)
     return Task(
         id=record.key,
         func=spec.func,

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from ..config import ENVIRONMENT_PREFIX, Config
+from ..config import Config
 from ..errors import OmniQError
 from ..parts import Parts
 from ..storage.workers import WorkerInfo
@@ -28,7 +28,6 @@ _START_SECONDS = 30.0
 _LOOK_SECONDS = 0.1
 _STOP_SECONDS = 15.0
 _KILLED_SECONDS = 5.0
-_OWN_FIELDS = frozenset(Config.__struct_fields__)
 
 
 class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -138,9 +137,9 @@ class Child:
 
 def environment(config: Config) -> dict[str, str]:
     """This process's environment, with the app's settings: they are the worker's too, and are on no command line."""
-    variables = {f"{ENVIRONMENT_PREFIX}{name.upper()}": getattr(config, name) for name in _OWN_FIELDS}
+    variables = config.as_variables()
     kept = {name: value for name, value in os.environ.items() if name not in variables}
-    return kept | {name: str(value) for name, value in variables.items() if value is not None}
+    return kept | {name: value for name, value in variables.items() if value is not None}
 
 
 class Children:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.display import display
 
-from ..app import AsyncOmniQ, Stats
+from ..app import AsyncOmniQ
 from ..current import current
 from ..errors import OmniQError, OptionError
 from ..models.task import TaskStatus
 from ..models.worker import DEFAULT_CONCURRENCY, WorkerType
+from ..queue_manager import Stats
 from ..storage.workers import WorkerInfo
 from ..tasks import TaskFunction
 from ..workers.pool import WorkerPool

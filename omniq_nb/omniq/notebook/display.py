@@ -10,10 +10,10 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from ..app import Stats
 from ..errors import OmniQError
 from ..models.result import TaskResult
 from ..models.task import Task
+from ..queue_manager import Stats
 from . import html
 from .briefly import with_parts, with_twin
 from .model import Json

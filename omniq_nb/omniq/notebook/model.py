@@ -11,7 +11,7 @@ from typing import Any
 from ..models.event import TaskEvent
 from ..models.record import Record
 from ..models.schedule import Schedule
-from ..models.task import TaskStatus, decode_spec
+from ..models.task import TaskStatus, spec_of
 from ..storage.workers import WorkerInfo
 
 Json = dict[str, Any]
@@ -79,7 +79,7 @@ def task_row(record: Record, ran: tuple[int, int] | None = None) -> Json:
         record: As it is now.
         ran: When its last attempt began and ended, in microseconds, if a result tells.
     """
-    spec = decode_spec(record.body)
+    spec = spec_of(record)
     status = TaskStatus(record.state)
     started = record.updated_at if status is TaskStatus.RUNNING else ran[0] if ran else None
     finished = ran[1] if ran else record.updated_at

@@ -13,7 +13,7 @@ from ..clock import SECOND
 from ..models.event import EVENT_FIELDS, TaskEvent
 from ..models.record import EventFilter, Filter, Record
 from ..models.result import RESULT, decode_result, result_key
-from ..models.task import TASK, TaskStatus, decode_spec
+from ..models.task import TASK, TaskStatus, spec_of
 from ..parts import Parts
 from ..storage.driver import Position
 from . import model
@@ -112,7 +112,7 @@ class Source:
         while True:
             limit = PAGE if pager.func else PAGE - len(records)
             page = await self.parts.queue.driver.scan(match, cursor=cursor, limit=limit)
-            records += [each for each in page.records if pager.func in (None, decode_spec(each.body).func)]
+            records += [each for each in page.records if pager.func in (None, spec_of(each).func)]
             cursor = page.cursor
             if cursor is None or len(records) >= PAGE or time.monotonic() > give_up_at:
                 break
@@ -159,7 +159,7 @@ class Source:
         task = await self.parts.queue.get(task_id)
         (record,) = await self.parts.queue.driver.get([(TASK, task_id)])
         assert record is not None  # it was there just now; a purge in between shows at the next question
-        spec = decode_spec(record.body)
+        spec = spec_of(record)
         (row,) = await self.rows([record])
         (found,) = await self.parts.results.driver.get([(RESULT, result_key(task_id, record.claims))])
         body = None if found is None or not task.status.is_final else decode_result(found.body)

@@ -14,7 +14,7 @@ from ..core.settlement import Claimed
 from ..models.event import TaskEvent
 from ..models.record import Append, Delete, Filter, Insert, Record, Replace
 from ..models.result import RESULT
-from ..models.task import TASK, TaskStatus, decode_spec
+from ..models.task import TASK, TaskStatus, spec_of
 from .driver import Driver
 from .queue import BaseTaskQueue
 from .workers import WORKER
@@ -90,7 +90,7 @@ class Maintenance:
         over = [record for record in records if TaskStatus(record.state).is_final]
         waiting = [record for record in records if record.state in (TaskStatus.PENDING, TaskStatus.BLOCKED)]
         await self._queue.delete(over)
-        expired = [settlement.expire(Claimed(record, decode_spec(record.body)), now) for record in waiting]
+        expired = [settlement.expire(Claimed(record, spec_of(record)), now) for record in waiting]
         await self._queue.settle_all(expired)
 
     def _delete_from(self, driver: Driver) -> Callable[[list[Record]], Awaitable[object]]:

@@ -17,19 +17,20 @@ from ..errors import StoreError, TaskNotFoundError, TaskStateError, WorkerLostEr
 from ..models.event import TaskEvent
 from ..models.record import Append, Delete, Extend, Filter, Insert, Op, Page, Record, Replace
 from ..models.result import RESULT, ErrorInfo, result_key
-from ..models.task import TASK, Task, TaskSpec, TaskStatus, decode_spec, task_of
+from ..models.task import TASK, Task, TaskSpec, TaskStatus, decode_spec, spec_of, task_of
 from .component import Component
+from .controls import ACTIVE, PAUSED, QueueControls, write_with_event
 from .driver import Driver
+from .large import LargeValues, arguments_key
+from .surely import write_surely
 
 logger = logging.getLogger("omniq")
 
-CONTROL = "queue"
-"""Kind of a queue's control record."""
-PAUSED, ACTIVE = "paused", "active"
 NOTED_SECONDS = 0.05
 """An event that may wait goes out with the next write, or alone after this time."""
-_PAUSED_SECONDS = 0.25
 _CONFLICTS = 20
+_ATTEMPTS_KEPT = 100
+"""Of a task that was tried thousands of times, the results of so many attempts are looked for when it is deleted."""
 _PAGE = 500
 
 
@@ -51,6 +52,7 @@ class BaseTaskQueue(Component):
         store: The tasks' driver, URL or path.
         results: The results' driver; the tasks' unless given.
         events: The events' driver; the tasks' unless given.
+        large: Where large arguments and results are, if they have a store of their own.
         max_claims: See `Config`.
         **options: For a driver made from a URL.
 
@@ -64,20 +66,21 @@ class BaseTaskQueue(Component):
         *,
         results: Driver | None = None,
         events: Driver | None = None,
+        large: LargeValues | None = None,
         max_claims: int = 5,
         **options: Any,
     ) -> None:
         super().__init__(store, **options)
         self._results = results or self.driver
         self._events = events or self.driver
-        self._max_claims = max_claims
+        self._large = large
+        self.max_claims = max_claims
         self._in_one = self._results is self._events is self.driver and self.driver.capabilities.atomic_batches
         self.on_end: Callable[[list[str]], None] = lambda _: None
         self._noted: list[TaskEvent] = []
         self._flush_timer: asyncio.TimerHandle | None = None
         self._flushing: set[asyncio.Task[None]] = set()
-        self._paused: frozenset[str] = frozenset()
-        self._paused_until = 0.0
+        self._controls = QueueControls(self.driver, self._events)
         # Jitter spreads retries out; it needs no secrecy.
         self._chance = random.random
 
@@ -105,17 +108,28 @@ class BaseTaskQueue(Component):
         record = lifecycle.enqueue(task_id, queue, priority, spec, now, due_at, expires_at)
         return (await self.put([(record, spec)]))[0]
 
-    async def put(self, tasks: Sequence[tuple[Record, TaskSpec]]) -> list[bool]:
-        """Add tasks, with an event for each; says of each whether its id was free."""
+    async def put(self, tasks: Sequence[tuple[Record, TaskSpec]], *, connection: Any = None) -> list[bool]:
+        """Add tasks, with an event for each; says of each whether its id was free.
+
+        Args:
+            tasks: Records and what they hold.
+            connection: See `Driver.write_within`. Events on another store are left out then: they could not be taken
+                back with the transaction.
+        """
         together = self._events is self.driver
         ops: list[Op] = []
         for record, spec in tasks:
             ops.append(Insert(record))
             if together:
                 ops.append(Append((_enqueued(record, spec),), len(ops) - 1))
-        outcomes = await self.driver.write(ops)
+        if connection is not None:
+            outcomes = await self.driver.write_within(connection, ops)
+        else:
+            outcomes = await write_surely(self.driver, ops)
         if together:
             return outcomes[::2]
+        if connection is not None:
+            return outcomes
         added = [_enqueued(record, spec) for (record, spec), applied in zip(tasks, outcomes, strict=True) if applied]
         await self._events.write([Append(tuple(added))])
         return outcomes
@@ -131,7 +145,7 @@ class BaseTaskQueue(Component):
             lease: Microseconds.
             queues: In order of preference; ``None``: every queue.
         """
-        paused = await self._paused_queues()
+        paused = await self._controls.paused_lately()
         while True:
             records = await self.driver.claim(TASK, queues, owner, limit, lease, excluding=paused)
             claimed, refused = self._sift(records)
@@ -154,7 +168,7 @@ class BaseTaskQueue(Component):
                 continue
             if lifecycle.is_overdue(record, now):
                 refused.append(settlement.expire(task, now))
-            elif lifecycle.is_poison(record, task.spec, self._max_claims):
+            elif lifecycle.is_poison(record, task.spec, self.max_claims):
                 lost = WorkerLostError(record.claims - task.spec.orderly - 1)
                 info = ErrorInfo("omniq.errors.WorkerLostError", str(lost))
                 refused.append(settlement.fail(task, info, worker=record.owner or "", started_at=now, now=now))
@@ -171,23 +185,30 @@ class BaseTaskQueue(Component):
         now = self.driver.clock()
         return settlement.settle(claimed, outcome, worker=worker, started_at=started_at, now=now, chance=self._chance())
 
-    async def settle_all(self, settlements: Sequence[Settlement]) -> list[bool]:
-        """Write settlements in one go; says of each whether its lease still stood."""
-        outcomes = await (self._settle_in_one(settlements) if self._in_one else self._settle_in_turn(settlements))
+    async def settle_all(self, settlements: Sequence[Settlement], *, again: bool = False) -> list[bool]:
+        """Write settlements in one go; says of each whether its lease still stood.
+
+        Args:
+            settlements: Of different tasks.
+            again: They may be written already: the store was lost before it answered.
+        """
+        settle = self._settle_in_one if self._in_one else self._settle_in_turn
+        outcomes = await settle(settlements, again=again)
         self.on_end([each.task.key for each, applied in zip(settlements, outcomes, strict=True) if applied])
         return outcomes
 
-    async def _settle_in_turn(self, settlements: Sequence[Settlement]) -> list[bool]:
+    async def _settle_in_turn(self, settlements: Sequence[Settlement], *, again: bool) -> list[bool]:
         results = [Insert(each.result) for each in settlements if each.result is not None]
         await self._results.write(results)
-        outcomes = await self.driver.write([Replace(each.task, each.previous) for each in settlements])
+        replaces = [Replace(each.task, each.previous) for each in settlements]
+        outcomes = await write_surely(self.driver, replaces, again=again)
         for each, applied in zip(settlements, outcomes, strict=True):
             if applied:
                 self.note(*each.events)
         await self.flush_events()
         return outcomes
 
-    async def _settle_in_one(self, settlements: Sequence[Settlement]) -> list[bool]:
+    async def _settle_in_one(self, settlements: Sequence[Settlement], *, again: bool) -> list[bool]:
         ops: list[Op] = []
         replaces: list[int] = []
         noted = self._take_noted()
@@ -201,7 +222,7 @@ class BaseTaskQueue(Component):
                 ops.append(Insert(each.result, at))
             ops.append(Append(each.events, at))
         try:
-            outcomes = await self.driver.write(ops)
+            outcomes = await write_surely(self.driver, ops, again=again)
         except BaseException:
             self.note(*noted)
             raise
@@ -320,25 +341,17 @@ class BaseTaskQueue(Component):
             record = await self._record(task_id)
             if TaskStatus(record.state) not in accepts:
                 raise TaskStateError(task_id, action, record.state, " or ".join(sorted(accepts)))
-            spec = decode_spec(record.body)
+            spec = spec_of(record)
             now = self.driver.clock()
             changed = change(record, spec, now)
             event = TaskEvent(
                 now, event_type, task_id, spec.func, record.partition, record.owner, record.claims, None,
                 spec.schedule_id
             )  # fmt: skip
-            if await self._write_with_event(Replace(changed, record), event):
+            if await write_with_event(self.driver, self._events, Replace(changed, record), event):
                 self.on_end([task_id])
                 return task_of(changed)
         raise TaskStateError(task_id, action, "changing all the time", " or ".join(sorted(accepts)))
-
-    async def _write_with_event(self, op: Op, event: TaskEvent) -> bool:
-        if self._events is self.driver:
-            return (await self.driver.write([op, Append((event,), 0)]))[0]
-        (applied,) = await self.driver.write([op])
-        if applied:
-            await self._events.write([Append((event,))])
-        return applied
 
     async def stats(self) -> dict[str, dict[str, int]]:
         """How many tasks each queue has in each status."""
@@ -351,46 +364,42 @@ class BaseTaskQueue(Component):
 
     async def pause(self, queue: str) -> None:
         """Have no worker take tasks from a queue; those that run go on."""
-        await self._control(queue, PAUSED, "queue.paused")
+        await self._controls.set_state(queue, PAUSED, "queue.paused")
 
     async def resume(self, queue: str) -> None:
         """Have workers take tasks from a queue again."""
-        await self._control(queue, ACTIVE, "queue.resumed")
-
-    async def _control(self, queue: str, state: str, event_type: str) -> None:
-        for _ in range(_CONFLICTS):
-            (old,) = await self.driver.get([(CONTROL, queue)])
-            now = self.driver.clock()
-            created = now if old is None else old.created_at
-            # Due at once: the write wakes the workers, so that a resumed queue goes on without waiting for a poll.
-            new = Record(CONTROL, queue, queue, state, 0, now, None, 0, 1, created, now, None, b"")
-            op = Insert(new) if old is None else Replace(new, old)
-            if await self._write_with_event(op, TaskEvent(now, event_type, queue=queue)):
-                self._paused_until = 0.0
-                return
-        raise StoreError(self.driver.url, f"the queue {queue!r} is being paused and resumed all the time")
+        await self._controls.set_state(queue, ACTIVE, "queue.resumed")
 
     async def paused(self) -> frozenset[str]:
         """The queues that are paused."""
-        match = Filter(kind=CONTROL, state=PAUSED)
-        return frozenset([record.key for record in await self._scan_all(match)])
+        return await self._controls.paused()
 
-    async def _paused_queues(self) -> frozenset[str]:
-        # Asked at every claim: an answer may be a quarter of a second old.
-        now = asyncio.get_running_loop().time()
-        if now >= self._paused_until:
-            self._paused = await self.paused()
-            self._paused_until = now + _PAUSED_SECONDS
-        return self._paused
+    # --- move ---
 
-    async def _scan_all(self, match: Filter) -> list[Record]:
-        records: list[Record] = []
-        page = Page([], None)
-        while True:
-            page = await self.driver.scan(match, cursor=page.cursor, limit=_PAGE)
-            records += page.records
-            if page.cursor is None:
-                return records
+    async def move(self, source: str, target: str) -> int:
+        """Put the tasks that wait in one queue into another; says how many. Their order stays, and so do their ids."""
+        moved = 0
+        for status in (TaskStatus.PENDING, TaskStatus.BLOCKED):
+            match = Filter(kind=TASK, partition=source, state=status.value)
+            page = Page([], None)
+            while True:
+                page = await self.driver.scan(match, cursor=page.cursor, limit=_PAGE)
+                moved += await self._move(page.records, target)
+                if page.cursor is None:
+                    break
+        return moved
+
+    async def _move(self, records: Sequence[Record], target: str) -> int:
+        now = self.driver.clock()
+        outcomes = await self.driver.write([Replace(lifecycle.move(record, target, now), record) for record in records])
+        moved = [record for record, applied in zip(records, outcomes, strict=True) if applied]
+        events = tuple(
+            TaskEvent(now, "task.moved", record.key, spec_of(record).func, target, None, record.claims)
+            for record in moved
+        )
+        if events:
+            await self._events.write([Append(events)])
+        return len(moved)
 
     # --- purge ---
 
@@ -429,12 +438,23 @@ class BaseTaskQueue(Component):
         return purged
 
     async def delete(self, tasks: Sequence[Record]) -> int:
-        """Delete tasks that have not changed since they were read, with the results of their last attempts."""
-        results = await self._results.get([(RESULT, result_key(task.key, task.claims)) for task in tasks])
+        """Delete tasks that have not changed since they were read, with the results of all their attempts.
+
+        An attempt that is not the last one may have left a result too: before a replay, or by a worker that vanished
+        after it wrote the result and before it wrote the task.
+        """
+        keys = [result_key(task.key, attempt) for task in tasks for attempt in _attempts(task)]
+        results = await self._results.get([(RESULT, key) for key in keys])
         outcomes = await self.driver.write([Delete(task) for task in tasks])
         await self._results.write([Delete(result) for result in results if result is not None])
+        if self._large is not None:
+            await self._large.remove([*(arguments_key(task.key) for task in tasks), *keys])
         self.on_end([task.key for task, deleted in zip(tasks, outcomes, strict=True) if deleted])
         return sum(outcomes)
+
+
+def _attempts(task: Record) -> range:
+    return range(max(1, task.claims - _ATTEMPTS_KEPT + 1), task.claims + 1)
 
 
 def _enqueued(record: Record, spec: TaskSpec) -> TaskEvent:

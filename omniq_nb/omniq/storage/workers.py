@@ -8,7 +8,8 @@ import msgspec
 
 from ..clock import SECOND, to_datetime
 from ..models.event import TaskEvent
-from ..models.record import Append, Delete, Filter, Insert, Record, Replace
+from ..models.record import Delete, Filter, Insert, Record, Replace
+from .controls import write_with_event
 from .driver import Driver
 
 WORKER = "worker"
@@ -43,10 +44,16 @@ class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WorkerRegistry:
-    """Registrations over a driver that is open."""
+    """Registrations over drivers that are open.
 
-    def __init__(self, driver: Driver) -> None:
+    Args:
+        driver: The tasks' store, where the registrations are.
+        events: The events' store.
+    """
+
+    def __init__(self, driver: Driver, events: Driver) -> None:
         self._driver = driver
+        self._events = events
         self._own: dict[str, Record] = {}
 
     async def report(self, info: WorkerInfo) -> None:
@@ -58,7 +65,7 @@ class WorkerRegistry:
         record = Record(WORKER, info.id, "", ALIVE, 0, None, None, 0, 1, created_at, now, now + GONE_AFTER, body)
         if previous is None:
             event = TaskEvent(now, "worker.started", worker=info.id)
-            applied = (await self._driver.write([Insert(record), Append((event,), 0)]))[0]
+            applied = await write_with_event(self._driver, self._events, Insert(record), event)
         else:
             record.version = previous.version + 1
             applied = (await self._driver.write([Replace(record, previous)]))[0]
@@ -78,7 +85,7 @@ class WorkerRegistry:
         record = self._own.pop(worker_id, None)
         if record is not None:
             event = TaskEvent(self._driver.clock(), "worker.stopped", worker=worker_id)
-            await self._driver.write([Delete(record), Append((event,), 0)])
+            await write_with_event(self._driver, self._events, Delete(record), event)
 
     async def list_workers(self) -> list[WorkerInfo]:
         """The workers that have reported lately."""

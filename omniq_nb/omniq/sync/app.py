@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, Self, TypeVar, Unpack, overload
 
-from ..app import AsyncOmniQ, Stats
+from ..app import AsyncOmniQ
 from ..config import Config
 from ..handles import GroupProgress
 from ..models.event import TaskEvent
@@ -17,10 +17,12 @@ from ..models.result import TaskResult
 from ..models.task import Task, TaskStatus
 from ..models.worker import DEFAULT_CONCURRENCY, WorkerType
 from ..options import TaskOptions
+from ..queue_manager import Stats
 from ..registry import Registry
 from ..tasks import TaskFunction
 from .handles import SyncGroupHandle, SyncTaskHandle
 from .pools import SyncWorkers
+from .queue_manager import SyncQueueManager
 from .tasks import SyncTaskFunction
 from .twin import AppTwin, DisplayedTwin, inner
 from .worker_pool import SyncWorkerPool
@@ -28,6 +30,7 @@ from .worker_pool import SyncWorkerPool
 if TYPE_CHECKING:
     import polars as pl
 
+    from ..health import Health
     from ..storage.queue import TaskPage
 
 P = ParamSpec("P")
@@ -109,6 +112,23 @@ class OmniQ(AppTwin, DisplayedTwin):
         """Whether `close` was called, and `open` not again."""
         return self._async.is_closed
 
+    def health(self, timeout: float = 5.0) -> Health:
+        """Ask every store whether it answers; raises nothing that a store has to say.
+
+        Args:
+            timeout: Seconds after which a store counts as not answering.
+        """
+        return self._run(self._async.health(timeout))
+
+    def configure(self, **fields: Any) -> None:
+        """Change settings of the app while it runs; workers that run already keep theirs.
+
+        Raises:
+            ConfigError: A field is unknown, has a value that it can't have, or says where a store is: those that are
+                open stay.
+        """
+        self._async.configure(**fields)
+
     @overload
     def task(self, func: Callable[P, Coroutine[Any, Any, R]], /) -> SyncTaskFunction[P, R]: ...
     @overload
@@ -138,6 +158,8 @@ class OmniQ(AppTwin, DisplayedTwin):
         func: str | SyncTaskFunction[..., Any] | TaskFunction[..., Any],
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
+        *,
+        connection: Any = None,
         **options: Unpack[TaskOptions],
     ) -> SyncTaskHandle[Any]:
         """Send one call to the workers.
@@ -146,6 +168,8 @@ class OmniQ(AppTwin, DisplayedTwin):
             func: A task function, or its name; a name may be one that only the workers know.
             args: Its positional arguments.
             kwargs: Its keyword arguments.
+            connection: An asyncpg connection with an open transaction: the task becomes a part of it, and exists once
+                it is committed. For queues on PostgreSQL.
             **options: See `TaskOptions`; they go before the function's own.
 
         Raises:
@@ -156,7 +180,11 @@ class OmniQ(AppTwin, DisplayedTwin):
         return SyncTaskHandle(
             self._run(
                 self._async.enqueue(
-                    inner(func) if isinstance(func, SyncTaskFunction) else func, args, kwargs, **options
+                    inner(func) if isinstance(func, SyncTaskFunction) else func,
+                    args,
+                    kwargs,
+                    connection=connection,
+                    **options,
                 )
             ),
             self._home,
@@ -274,6 +302,11 @@ class OmniQ(AppTwin, DisplayedTwin):
     def wait_for_value(self, task_id: str, timeout: float | None = None) -> Any:
         """Wait for what a task's function returns; see `SyncTaskHandle.result`."""
         return self._run(self._async.wait_for_value(task_id, timeout))
+
+    @property
+    def queues(self) -> SyncQueueManager:
+        """The queues as such: their names and figures, pause, move, purge."""
+        return SyncQueueManager(self._async.queues, self._home)
 
     def stats(self) -> Stats:
         """How many tasks each queue has in each status, what is paused, and who works."""

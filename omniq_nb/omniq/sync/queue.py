@@ -13,6 +13,7 @@ from ..models.event import TaskEvent
 from ..models.record import Record
 from ..models.task import Task, TaskSpec, TaskStatus
 from ..storage.driver import Driver
+from ..storage.large import LargeValues
 from ..storage.queue import BaseTaskQueue, TaskPage
 from .component import SyncComponent
 
@@ -28,6 +29,7 @@ class SyncTaskQueue(SyncComponent):
         store: The tasks' driver, URL or path.
         results: The results' driver; the tasks' unless given.
         events: The events' driver; the tasks' unless given.
+        large: Where large arguments and results are, if they have a store of their own.
         max_claims: See `Config`.
         **options: For a driver made from a URL.
 
@@ -44,10 +46,17 @@ class SyncTaskQueue(SyncComponent):
         *,
         results: Driver | None = None,
         events: Driver | None = None,
+        large: LargeValues | None = None,
         max_claims: int = 5,
         **options: Any,
     ) -> None:
-        self._adopt(self._async_class(store, results=results, events=events, max_claims=max_claims, **options))
+        self._adopt(
+            self._async_class(store, results=results, events=events, large=large, max_claims=max_claims, **options)
+        )
+
+    @property
+    def max_claims(self) -> int:
+        return self._async.max_claims
 
     @property
     def on_end(self) -> Callable[[list[str]], None]:
@@ -71,9 +80,15 @@ class SyncTaskQueue(SyncComponent):
             self._async.enqueue(spec, task_id, queue=queue, priority=priority, due_at=due_at, expires_at=expires_at)
         )
 
-    def put(self, tasks: Sequence[tuple[Record, TaskSpec]]) -> list[bool]:
-        """Add tasks, with an event for each; says of each whether its id was free."""
-        return self._run(self._async.put(tasks))
+    def put(self, tasks: Sequence[tuple[Record, TaskSpec]], *, connection: Any = None) -> list[bool]:
+        """Add tasks, with an event for each; says of each whether its id was free.
+
+        Args:
+            tasks: Records and what they hold.
+            connection: See `Driver.write_within`. Events on another store are left out then: they could not be taken
+                back with the transaction.
+        """
+        return self._run(self._async.put(tasks, connection=connection))
 
     def claim(self, owner: str, limit: int, lease: int, queues: Sequence[str] | None = None) -> list[Claimed]:
         """Take up to ``limit`` tasks that may run now; those that may not are settled on the way.
@@ -94,9 +109,14 @@ class SyncTaskQueue(SyncComponent):
         """What one attempt's outcome asks to be written, decided now."""
         return self._async.settlement(claimed, outcome, worker=worker, started_at=started_at)
 
-    def settle_all(self, settlements: Sequence[Settlement]) -> list[bool]:
-        """Write settlements in one go; says of each whether its lease still stood."""
-        return self._run(self._async.settle_all(settlements))
+    def settle_all(self, settlements: Sequence[Settlement], *, again: bool = False) -> list[bool]:
+        """Write settlements in one go; says of each whether its lease still stood.
+
+        Args:
+            settlements: Of different tasks.
+            again: They may be written already: the store was lost before it answered.
+        """
+        return self._run(self._async.settle_all(settlements, again=again))
 
     def extend(self, claimed: Sequence[Claimed], lease: int) -> list[bool]:
         """Send a heartbeat for each: its lease ends ``lease`` microseconds from now, unless it is lost already."""
@@ -170,6 +190,10 @@ class SyncTaskQueue(SyncComponent):
         """The queues that are paused."""
         return self._run(self._async.paused())
 
+    def move(self, source: str, target: str) -> int:
+        """Put the tasks that wait in one queue into another; says how many. Their order stays, and so do their ids."""
+        return self._run(self._async.move(source, target))
+
     def purge(
         self,
         *,
@@ -192,5 +216,9 @@ class SyncTaskQueue(SyncComponent):
         return self._run(self._async.purge(queue=queue, statuses=statuses, before=before))
 
     def delete(self, tasks: Sequence[Record]) -> int:
-        """Delete tasks that have not changed since they were read, with the results of their last attempts."""
+        """Delete tasks that have not changed since they were read, with the results of all their attempts.
+
+        An attempt that is not the last one may have left a result too: before a replay, or by a worker that vanished
+        after it wrote the result and before it wrote the task.
+        """
         return self._run(self._async.delete(tasks))

@@ -24,6 +24,7 @@ class SyncWorkerPool(Twin[WorkerPool]):
         concurrency: How many at a time.
         queues: In order of preference; ``None``: every queue.
         settings: Lease, heartbeat and poll interval.
+        large: Where large arguments and results are, if they have a store of their own.
     """
 
     @property

@@ -180,6 +180,7 @@ class RaceTests(DriverHarness):
         store.clock.now = system_clock()
         await store.put(*(store.record(f"{n:04}", age=1) for n in range(600)))
         await self._kill_when_noted(_parts(self, store, ["claim_until_killed"] * 2, size=0), 60)
+        await _until_quiet(store)
         noted = _tally(_notes(store), "claimed")
         assert set(noted.values()) == {1}
         running = {r.key for r in await scan_all(store.driver, Filter(kind=KIND, state="running"), limit=500)}
@@ -230,6 +231,14 @@ class RaceTests(DriverHarness):
 # --- how a race is run ---
 
 Race = Callable[[DriverHarness, StoreUnderTest, list[Part]], Coroutine[Any, Any, list[Note]]]
+
+
+async def _until_quiet(store: StoreUnderTest) -> None:
+    """Wait until a server has done what processes that are dead now had sent to it."""
+    before = None
+    while (counts := await store.driver.count(KIND)) != before:
+        before = counts
+        await asyncio.sleep(0.3)
 
 
 def _parts(

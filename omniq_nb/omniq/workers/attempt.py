@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
 from ..core.retry import class_names
 from ..core.settlement import Claimed, Outcome, Raised, Succeeded
-from ..errors import Retry, StoreError, TaskTimeoutError
+from ..errors import Retry, StoreError, StoreUnavailableError, TaskTimeoutError
 from ..failures import describe_error
+from ..models.record import Record
+from ..models.result import result_key
 from ..serialization import Serializer
+from ..storage.large import LargeValues, fetch, is_reference
 from .executors import Executor
 from .functions import FunctionSource, Resolved
+
+logger = logging.getLogger("omniq")
+
+_RETRY_STORE_SECONDS = 1.0
 
 
 class Attempts:
@@ -21,10 +29,14 @@ class Attempts:
         functions: Finds the task's function.
         serializer: Reads its arguments, writes its value.
         executor: Where its code runs.
+        large: Where large arguments and results are, if they have a store of their own.
     """
 
-    def __init__(self, functions: FunctionSource, serializer: Serializer, executor: Executor) -> None:
+    def __init__(
+        self, functions: FunctionSource, serializer: Serializer, executor: Executor, large: LargeValues | None = None
+    ) -> None:
         self._functions = functions
+        self._large = large
         self._serializer = serializer
         self._executor = executor
 
@@ -37,9 +49,11 @@ class Attempts:
         spec = claimed.spec
         try:
             function = self._functions.ready(spec) or await self._functions.resolve(spec)
-            args, kwargs = self._arguments(spec.payload, spec.func)
+            payload = await fetch(self._large, spec.payload) if is_reference(spec.payload) else spec.payload
+            args, kwargs = self._arguments(payload, spec.func)
         except StoreError as error:
-            # The function could not be fetched now: no fault of the task's, so its rules on classes don't matter.
+            # The function, or a large argument, could not be fetched now: no fault of the task's, so its rules on
+            # classes don't matter.
             return Raised(describe_error(error), class_names(error), requested=True)
         except Exception as error:  # noqa: BLE001 -- what unpickles runs others' code; and it will raise that again
             return Raised(describe_error(error), class_names(error), final=True)
@@ -54,9 +68,19 @@ class Attempts:
         except BaseException as error:  # noqa: BLE001 -- a task may raise anything, SystemExit too: the worker lives on
             return Raised(describe_error(error), class_names(error))
         try:
-            return Succeeded(self._serializer.dumps(value, f"the result of {spec.func}"))
+            data = self._serializer.dumps(value, f"the result of {spec.func}")
+            return Succeeded(data if self._large is None else await self._keep(self._large, data, claimed.record))
         except Exception as error:  # noqa: BLE001 -- what unpickles runs others' code; and it will raise that again
             return Raised(describe_error(error), class_names(error), final=True)
+
+    async def _keep(self, large: LargeValues, value: bytes, record: Record) -> bytes:
+        """The value, or a reference to it: what has been computed is worth waiting for a store that is away."""
+        while True:
+            try:
+                return await large.offload(value, result_key(record.key, record.claims))
+            except StoreUnavailableError as error:
+                logger.error("the result of task %s can't be stored, tried again: %s", record.key, error)
+                await asyncio.sleep(_RETRY_STORE_SECONDS)
 
     def _arguments(self, payload: bytes, func: str) -> tuple[list[Any], dict[str, Any]]:
         arguments: Any = self._serializer.loads(payload, f"the arguments of {func}")

@@ -13,15 +13,17 @@ from collections.abc import Callable, Iterable
 
 from ..clock import SECOND
 from ..core.settlement import Claimed
-from ..errors import StoreError
 from ..models.task import TASK
 from ..storage.driver import Driver
+from ..storage.large import LargeValues
 from ..storage.maintenance import Maintenance
 from ..storage.queue import BaseTaskQueue
 from ..storage.workers import WorkerInfo, WorkerRegistry
+from .outage import Outage
 
 logger = logging.getLogger("omniq")
 
+_BEAT, _MAINTAIN = "send heartbeats", "do the maintenance"
 _CHECK_SECONDS = 0.25
 """How soon after a change of the store the running tasks are looked at for a cancellation, and how often at most."""
 
@@ -29,9 +31,18 @@ _CHECK_SECONDS = 0.25
 class Stores:
     """Unopened drivers for the heartbeat's loop; components that share a store share a driver."""
 
-    def __init__(self, queue: Driver, results: Driver, events: Driver, event_retention: float | None) -> None:
-        clones: dict[int, Driver] = {id(driver): driver.clone() for driver in (queue, results, events)}
+    def __init__(
+        self,
+        queue: Driver,
+        results: Driver,
+        events: Driver,
+        large: LargeValues | None = None,
+        event_retention: float | None = None,
+    ) -> None:
+        drivers = [queue, results, events] + ([large.driver] if large is not None else [])
+        clones: dict[int, Driver] = {id(driver): driver.clone() for driver in drivers}
         self.queue, self.results, self.events = clones[id(queue)], clones[id(results)], clones[id(events)]
+        self.large = None if large is None else large.over(clones[id(large.driver)])
         self.event_retention = event_retention
         self.all = tuple(clones.values())
 
@@ -47,6 +58,7 @@ class Heartbeat:
         on_lost: Called from the thread with each claim whose lease is gone.
         lease: Seconds.
         interval: Seconds between heartbeats.
+        outage: Says that a store is away.
     """
 
     def __init__(
@@ -59,7 +71,9 @@ class Heartbeat:
         on_lost: Callable[[Claimed], None],
         lease: float,
         interval: float,
+        outage: Outage,
     ) -> None:
+        self._outage = outage
         self._stores = stores
         self._worker = worker
         self._running = running
@@ -103,7 +117,7 @@ class Heartbeat:
                 await self._beat_until_stopped()
             except Exception as error:  # noqa: BLE001 -- a worker without heartbeats would lose every lease
                 # The leases go on until they end; perhaps the store is back before.
-                _log("worker %s can't send heartbeats and tries again: %s", self._worker, error)
+                self._outage.failed(_BEAT, error)
                 await self._pause(min(1.0, self._interval))
 
     async def _pause(self, seconds: float) -> None:
@@ -119,8 +133,8 @@ class Heartbeat:
         for driver in stores.all:
             await driver.open()
         try:
-            queue = BaseTaskQueue(stores.queue, results=stores.results, events=stores.events)
-            registry = WorkerRegistry(stores.queue)
+            queue = BaseTaskQueue(stores.queue, results=stores.results, events=stores.events, large=stores.large)
+            registry = WorkerRegistry(stores.queue, stores.events)
             maintenance = Maintenance(queue, stores.results, stores.events, stores.event_retention)
             sweeping = asyncio.create_task(self._maintain(maintenance))
             beats = [asyncio.create_task(self._beat(queue, registry)), asyncio.create_task(self._watch(stores.queue))]
@@ -143,6 +157,7 @@ class Heartbeat:
                 kept = await queue.extend(running, self._lease)
                 self._tell(task for task, still in zip(running, kept, strict=True) if not still)
             await registry.report(self._info())
+            self._outage.worked(_BEAT)
             await self._pause(self._interval)
 
     async def _maintain(self, maintenance: Maintenance) -> None:
@@ -151,8 +166,9 @@ class Heartbeat:
         while not self._stop.is_set():
             try:
                 await maintenance.run_if_due(self._worker)
+                self._outage.worked(_MAINTAIN)
             except Exception as error:  # noqa: BLE001 -- a worker without heartbeats would lose every lease
-                _log("worker %s can't do the maintenance and tries again: %s", self._worker, error)
+                self._outage.failed(_MAINTAIN, error)
             await self._pause(self._interval)
 
     async def _watch(self, driver: Driver) -> None:
@@ -174,8 +190,3 @@ class Heartbeat:
     def _tell(self, lost: Iterable[Claimed]) -> None:
         for task in lost:
             self._on_lost(task)
-
-
-def _log(message: str, worker: str, error: Exception) -> None:
-    # A store's error says all in its line; of another one the place matters.
-    logger.error(message, worker, error, exc_info=not isinstance(error, StoreError))

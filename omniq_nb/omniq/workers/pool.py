@@ -23,6 +23,7 @@ from ..models.event import TaskEvent
 from ..models.task import TASK, TaskStatus
 from ..models.worker import DEFAULT_CONCURRENCY, WorkerType
 from ..serialization import Serializer
+from ..storage.large import LargeValues
 from ..storage.queue import BaseTaskQueue
 from ..storage.watch import Watcher
 from ..storage.workers import WorkerInfo
@@ -30,6 +31,7 @@ from .attempt import Attempts
 from .executors import executor_for
 from .functions import FunctionSource
 from .heartbeat import Heartbeat, Stores
+from .outage import Outage
 
 logger = logging.getLogger("omniq")
 
@@ -37,6 +39,8 @@ GRACE_SECONDS = 10.0
 _RETRY_STORE_SECONDS = 1.0
 _DRAIN_POLL_SECONDS = 0.2
 _DRAIN_LOOK_SECONDS = 0.005
+
+_TAKE, _WRITE = "take tasks", "write what came of tasks"
 
 _Token = tuple[str, int]
 
@@ -61,6 +65,7 @@ class WorkerPool:
         concurrency: How many at a time.
         queues: In order of preference; ``None``: every queue.
         settings: Lease, heartbeat and poll interval.
+        large: Where large arguments and results are, if they have a store of their own.
     """
 
     def __init__(
@@ -74,6 +79,7 @@ class WorkerPool:
         concurrency: int = DEFAULT_CONCURRENCY,
         queues: Sequence[str] | None = None,
         settings: PoolSettings | None = None,
+        large: LargeValues | None = None,
     ) -> None:
         if type(concurrency) is not int or concurrency < 1:
             raise OptionError(f"concurrency must be a whole number of at least 1, not {concurrency!r}")
@@ -86,7 +92,8 @@ class WorkerPool:
         self._queue = queue
         self._settings = settings or PoolSettings()
         self._executor = executor_for(self.kind, concurrency, self._wake)
-        self._attempts = Attempts(functions, serializer, self._executor)
+        self._attempts = Attempts(functions, serializer, self._executor, large)
+        self._outage = Outage(self.id)
         self._started_at = datetime.now(UTC)
         # By id and version: after a lost lease this very worker may hold the same task again, under a newer claim.
         self._running: dict[_Token, tuple[Claimed, asyncio.Task[None]]] = {}
@@ -107,6 +114,7 @@ class WorkerPool:
             on_lost=self._lost_from_thread,
             lease=self._settings.lease,
             interval=self._settings.heartbeat,
+            outage=self._outage,
         )
 
     # --- life cycle ---
@@ -210,10 +218,11 @@ class WorkerPool:
                     pause = await self._claim(room, lease)
                 except NotOpenError:
                     raise
-                except Exception as error:
-                    unknown = not isinstance(error, StoreError)
-                    logger.error("worker %s can't take tasks and tries again: %s", self.id, error, exc_info=unknown)
+                except Exception as error:  # noqa: BLE001 -- a worker lives on, and it is logged
+                    self._outage.failed(_TAKE, error)
                     pause = _RETRY_STORE_SECONDS
+                else:
+                    self._outage.worked(_TAKE)
                 if pause:
                     await hints.wait(pause)
             self._hints = None
@@ -313,15 +322,16 @@ class WorkerPool:
                 logger.warning("task %s: the lease was lost, so this worker's outcome is not accepted", each.task.key)
 
     async def _write(self, batch: list[Settlement]) -> list[bool]:
-        refused = False
+        refused = again = False
         while True:
             try:
-                return await self._queue.settle_all(batch)
+                outcomes = await self._queue.settle_all(batch, again=again)
             except Exception as error:
                 if isinstance(error, StoreError) and not isinstance(error, ValueTooLargeError):
                     # An outcome is worth keeping: it is written when the store is back, unless the lease is lost by
                     # then.
-                    logger.error("worker %s can't write %d outcomes and tries again: %s", self.id, len(batch), error)
+                    self._outage.failed(_WRITE, error)
+                    again = True
                     await asyncio.sleep(_RETRY_STORE_SECONDS)
                 elif len(batch) > 1:
                     # One that the store does not take must not hold the others up.
@@ -330,6 +340,9 @@ class WorkerPool:
                     raise
                 else:
                     batch, refused = [refuse(batch[0], describe_error(error), self._queue.driver.clock())], True
+            else:
+                self._outage.worked(_WRITE)
+                return outcomes
 
     # --- leases ---
 

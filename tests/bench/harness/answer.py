@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from typing import Any
 
 _MARK = "@@"
@@ -10,6 +12,8 @@ _MARK = "@@"
 
 def give(answer: Any) -> None:
     """Print the answer."""
+    # A library may have left the pipe non-blocking, and then takes no more of a long answer than fits into it.
+    os.set_blocking(sys.stdout.fileno(), True)
     print(_MARK + json.dumps(answer), flush=True)
 
 

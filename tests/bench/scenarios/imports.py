@@ -29,9 +29,11 @@ import sys, time
 began = time.perf_counter()
 import {module}
 took = time.perf_counter() - began
+{use}
+used = time.perf_counter() - began
 from harness import answer
 loaded = [each for each in {heavy!r} if each in sys.modules]
-answer.give({{"took": took * 1000, "loaded": loaded, "modules": len(sys.modules)}})
+answer.give({{"took": took * 1000, "used": used * 1000, "loaded": loaded, "modules": len(sys.modules)}})
 """
 
 
@@ -41,6 +43,7 @@ class Imports(Scenario):
     contenders = tuple(IMPORTS)
     figures = (
         Figure("took", "import, ms", 1),
+        Figure("used", "and its main class, which loads when it is first named, ms", 1),
         Figure("modules", "modules loaded in all"),
         Figure("loaded", "heavy ones among them"),
         Figure("absent", "not among them, though installed"),
@@ -51,7 +54,8 @@ class Imports(Scenario):
 
     def measure(self, bench: Bench, contender: str) -> Measured:
         heavy = (*HEAVY, *CLIENTS)
-        program = _PROGRAM.format(module=IMPORTS[contender], heavy=heavy)
+        use = "omniq.AsyncOmniQ" if is_omniq(contender) else ""
+        program = _PROGRAM.format(module=IMPORTS[contender], use=use, heavy=heavy)
         python = sys.executable if is_omniq(contender) else bench.peer_python
         command = [python, "-c", program]
         # The first one may have to compile.
@@ -63,6 +67,7 @@ class Imports(Scenario):
             "loaded": ", ".join(loaded) or "none",
         }
         if is_omniq(contender):
+            figures["used"] = statistics.median(each["used"] for each in answers)
             figures["absent"] = ", ".join(
                 each for each in heavy if importlib.util.find_spec(each) and each not in loaded
             )

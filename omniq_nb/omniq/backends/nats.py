@@ -1,0 +1,413 @@
+"""NATS JetStream: the store is one stream, a log of transactions, and every process keeps what the log leads to.
+
+**What is written.** Each transaction is one message of the stream ``OMNIQ_<namespace>``: the operations of all calls
+that were waiting (group commit), claims included. Nobody computes their outcome but the order of the log itself: every
+process applies every transaction, in that order, to a replica in its memory, by rules that depend on nothing else
+(`nats_replica`), and so all come to the same state. An operation names the version that it rests on, as everywhere in
+OmniQ; whether that version stood is decided by what stands before it in the log. So a fence never fails for a race that
+was lost on the way, batches are atomic, claims are exact in their order, however many claimers there are, and nothing
+is ever tried again because of a conflict. A claim's moment is the server's, which each message carries.
+
+**What lies where.** The replica has the records' columns, their bodies up to 16 kB, and where the events lie. Events
+stay in the log, and are read from there. Larger bodies, and snapshots of the replica, which save a newcomer from
+reading the log from its beginning, are in the stream ``OMNIQ_<namespace>_ASIDE``. What a snapshot covers is deleted
+from the log, as far as there are no events in it: so a log is as long as its events are kept (``event_retention``).
+
+**What it costs.** A call that writes, or a claim that finds something, is one round trip, together with all that was
+called while the last one was under way; one message of up to 512 kB takes some thousand tasks. So a task costs, alone,
+one round trip each to be enqueued, claimed and settled, and in batches a small part of one. Reads wait for the replica
+to reach the log's present end, which is one round trip, and find everything in memory; a claim that finds nothing
+writes nothing. In return each process, be it a worker, a notebook or a command, has all records in its memory (some
+0.7 kB for each, and its body), reads a snapshot when it starts, and applies what all the others write. NATS fits where
+millions of records are not kept for long and processes are counted in dozens; for more there is PostgreSQL.
+
+**What is durable.** The stream is a file, replicated if ``replicas`` is given when it is made. JetStream's server
+flushes it every two minutes unless its configuration says ``sync_interval: always``: without that, a machine that loses
+power (not a server that crashes) loses what was acknowledged last. OmniQ can't choose it, so ``durability`` has no
+effect. If a log has lost its end, every process notices when it connects again, and goes on from what the log says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from typing import ClassVar, Self, TypeVar, Unpack
+from urllib.parse import parse_qs, urlsplit
+
+from ..clock import system_clock
+from ..errors import ConfigError, NotOpenError, StoreCorruptError, StoreError
+from ..masking import mask_url
+from ..models.event import TaskEvent
+from ..models.record import Columns, EventFilter, Filter, Op, Page, Record
+from ..storage.driver import About, Capabilities, DriverSettings, Key, Position
+from ..storage.events import BaseEventStorage
+from ..storage.queue import BaseTaskQueue
+from ..storage.remote import RemoteDriver
+from ..storage.results import BaseResultStorage
+from ..storage.schedules import BaseScheduleStorage
+from ..storage.watch import Watcher, Watchers
+from . import nats_events as log
+from .nats_aside import INLINE
+from .nats_connection import FOREIGN_ERRORS, servers_of, translate
+from .nats_log import Names
+from .nats_replica import Outcome
+from .nats_store import Store
+from .nats_wire import Put, Request, Row, Swap, Take, Trim, encode_request, record_of, wire_op
+
+_OPS_PER_TRANSACTION = 10_000
+"""Bounds what is applied in one go."""
+_is_namespace = re.compile(r"[A-Za-z0-9_-]{1,100}").fullmatch
+
+_T = TypeVar("_T")
+_Waiting = tuple[Request, bytes, "asyncio.Future[list[Outcome]]"]
+
+
+class NATSDriver(RemoteDriver):
+    """A namespace of a NATS server or cluster as a store.
+
+    Args:
+        url: ``nats://[USER:PASSWORD@]HOST:PORT[,HOST:PORT...][?namespace=omniq]``; ``tls://`` likewise.
+        clock: The machine's, unless a test passes its own.
+        durability: Without effect: the server's ``sync_interval`` decides.
+        options: ``replicas`` (1), ``storage`` (``"file"``), ``max_bytes`` and ``compression`` (``"s2"``) of the stream,
+            which count when it is made; ``timeout`` (5 seconds) for an answer; ``prefix`` of JetStream's API, for
+            domains; ``snapshot_bytes``: how much log calls for a snapshot; ``token``, ``user_credentials``,
+            ``nkeys_seed`` and ``tls`` as nats-py takes them.
+    """
+
+    scheme: ClassVar[str] = "nats"
+    about: ClassVar[About] = About(
+        title="NATS JetStream",
+        url="nats://localhost:4222",
+        extra="nats",
+        start="`nats-server -js`, with `sync_interval: always` where a loss of power must lose nothing",
+        choose="many machines and quick answers, where NATS runs anyway",
+    )
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        atomic_batches=True, pushes=True, shared=True, durable=True, own_clock=True
+    )
+    option_names: ClassVar[frozenset[str] | None] = frozenset(
+        {
+            "replicas",
+            "storage",
+            "max_bytes",
+            "compression",
+            "timeout",
+            "prefix",
+            "snapshot_bytes",
+            "token",
+            "user_credentials",
+            "nkeys_seed",
+            "tls",
+        }
+    )
+    foreign_errors: ClassVar[tuple[type[BaseException], ...]] = FOREIGN_ERRORS
+
+    def __init__(self, url: str, **settings: Unpack[DriverSettings]) -> None:
+        super().__init__(url, **settings)
+        self._given_clock = self.clock
+        if self.clock is system_clock:
+            self.clock = self._server_clock
+        self._names = Names.of(_namespace_of(url))
+        servers_of(url)
+        self._open_store: Store | None = None
+        self._closing = False
+        self._waiting: list[_Waiting] = []
+        self._sending: asyncio.Task[None] | None = None
+        self._catching_up: asyncio.Task[None] | None = None
+        self._next_catching_up: asyncio.Task[None] | None = None
+        self._watchers = Watchers()
+
+    def clone(self) -> Self:
+        return type(self)(self.url, clock=self._given_clock, durability=self.durability, options=self.options)
+
+    def translate(self, error: BaseException) -> StoreError:
+        return translate(error, self.url)
+
+    def _server_clock(self) -> int:
+        """The server's clock, as far as this process can tell: due times and leases are measured by that one."""
+        offset = self._open_store.offset if self._open_store is not None else 0
+        return system_clock() + offset
+
+    # --- life cycle ---
+
+    async def open(self) -> None:
+        if self._open_store is not None:
+            return
+        self._closing = False
+        self._catching_up = self._next_catching_up = None
+        store = Store(self.url, self._names, self.options, self._changed)
+        try:
+            await self.call(store.catch_up, repeat=True)
+        except BaseException:
+            await store.close()
+            raise
+        self._open_store = store
+
+    async def close(self) -> None:
+        store = self._open_store
+        if store is None or self._closing:
+            return
+        self._closing = True
+        while self._sending is not None:
+            await asyncio.wait([self._sending])
+        await asyncio.gather(
+            *(task for task in (self._catching_up, self._next_catching_up) if task is not None), return_exceptions=True
+        )
+        await store.close()
+        self._open_store = None
+
+    @property
+    def _store(self) -> Store:
+        if self._open_store is None or self._closing:
+            raise NotOpenError(type(self).__name__)
+        return self._open_store
+
+    # --- writes ---
+
+    async def claim(
+        self,
+        kind: str,
+        partitions: Sequence[str] | None,
+        owner: str,
+        limit: int,
+        lease: int,
+        *,
+        excluding: Collection[str] = (),
+    ) -> list[Record]:
+        store = self._store
+        moment = None if self._given_clock is system_clock else self._given_clock()
+        take = Take(
+            kind, None if partitions is None else list(partitions), list(excluding), owner, limit, lease, moment
+        )
+        if not self._finds(store, take):
+            await self._catch_up()
+            if not self._finds(store, take):
+                return []
+        (rows,) = await self._submit([take])
+        assert isinstance(rows, list)
+        return await self._records(store, rows)
+
+    def _finds(self, store: Store, take: Take) -> bool:
+        shelf = store.replica.shelves.get(take.kind)
+        return take.limit > 0 and shelf is not None and shelf.has_due(take.partitions, take.excluding, self.clock())
+
+    async def write(self, ops: Sequence[Op]) -> list[bool]:
+        store = self._store
+        if not ops:
+            return []
+        request: Request = [wire_op(op) for op in ops]
+        for op in request:
+            if isinstance(op, Put | Swap) and len(op.row.body) > INLINE:
+                await self._put_aside(store, op.row)
+        return [bool(outcome) for outcome in await self._submit(request)]
+
+    async def _put_aside(self, store: Store, row: Row) -> None:
+        body = row.body
+        row.blob, row.body = await self.call(lambda: store.write_blob(body), repeat=True), b""
+
+    def _submit(self, request: Request) -> asyncio.Future[list[Outcome]]:
+        """Have a request written: at once, or with what else is waiting when the one under way is done."""
+        _ = self._store
+        try:
+            encoded = encode_request(request)
+        except (OverflowError, UnicodeEncodeError) as error:
+            raise StoreError(mask_url(self.url), f"a value is none that it can hold: {error}") from error
+        future: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
+        self._waiting.append((request, encoded, future))
+        if self._sending is None:
+            self._sending = asyncio.ensure_future(self._send_all())
+        return future
+
+    async def _send_all(self) -> None:
+        try:
+            while self._waiting:
+                await self._send(self._next_batch())
+        finally:
+            self._sending = None
+
+    def _next_batch(self) -> list[_Waiting]:
+        size = end = 0
+        while end < len(self._waiting) and size < _OPS_PER_TRANSACTION:
+            size += len(self._waiting[end][0])
+            end += 1
+        batch, self._waiting = self._waiting[:end], self._waiting[end:]
+        return batch
+
+    async def _send(self, batch: list[_Waiting]) -> None:
+        store = self._open_store
+        assert store is not None
+        transaction = store.begin([request for request, _, _ in batch], [encoded for _, encoded, _ in batch])
+        try:
+            # It may be repeated: the log takes it once.
+            outcomes = await self.call(lambda: store.send(transaction), repeat=True)
+        except BaseException as error:  # noqa: BLE001 -- each caller gets it as his own exception
+            for _, _, future in batch:
+                if not future.done():
+                    future.set_exception(error)
+        else:
+            for (_, _, future), outcome in zip(batch, outcomes, strict=True):
+                if not future.done():  # else its caller was cancelled
+                    future.set_result(outcome)
+        finally:
+            store.forget(transaction)
+
+    # --- hints ---
+
+    def watch(self, *, claimable: bool = False, others: bool = False) -> Watcher:
+        return self._watchers.add(claimable=claimable, others=others)
+
+    def _changed(self, claimable: bool, own: bool) -> None:  # noqa: FBT001 -- a callback
+        self._watchers.notify(claimable=claimable, own=own)
+
+    # --- reads ---
+
+    async def _catch_up(self) -> None:
+        """Wait until the replica has everything that was written before this call.
+
+        Calls that come while one is under way share the next.
+        """
+        _ = self._store
+        if self._next_catching_up is None:
+            self._next_catching_up = asyncio.ensure_future(self._catch_up_after(self._catching_up))
+            self._next_catching_up.add_done_callback(_retrieve)
+        await asyncio.shield(self._next_catching_up)
+
+    async def _catch_up_after(self, previous: asyncio.Task[None] | None) -> None:
+        if previous is not None:
+            await asyncio.wait([previous])
+        self._catching_up, self._next_catching_up = self._next_catching_up, None
+        store = self._open_store
+        assert store is not None
+        await self.call(store.catch_up, repeat=True)
+
+    async def _records(self, store: Store, rows: Sequence[Row]) -> list[Record]:
+        """Records of the caller's own, their bodies fetched where those lie aside."""
+        records = [record_of(row) for row in rows]
+        apart = [(record, row.blob) for record, row in zip(records, rows, strict=True) if row.blob is not None]
+        if apart:
+            names = [name for _, name in apart]
+            bodies = await self.call(lambda: store.read_blobs(names), repeat=True)
+            for (record, _), body in zip(apart, bodies, strict=True):
+                if body is None:
+                    raise _GoneError(record.kind, record.key)
+                record.body = body
+        return records
+
+    async def _find(self, find: Callable[[Store], Sequence[Row]]) -> list[Record]:
+        """Look records up in the replica as it is now."""
+        tries = 3
+        while True:
+            await self._catch_up()
+            try:
+                return await self._records(self._store, find(self._store))
+            except _GoneError as error:
+                tries -= 1
+                if not tries:  # else the record was replaced or deleted just now, perhaps
+                    raise StoreCorruptError(mask_url(self.url), str(error)) from error
+
+    async def get(self, keys: Sequence[Key]) -> list[Record | None]:
+        there: list[bool] = []
+
+        def find(store: Store) -> list[Row]:
+            rows = [store.replica.row(key) for key in keys]
+            there[:] = [row is not None for row in rows]
+            return [row for row in rows if row is not None]
+
+        found = iter(await self._find(find))
+        return [next(found) if is_there else None for is_there in there]
+
+    async def scan(self, match: Filter, *, cursor: str | None = None, limit: int = 100) -> Page:
+        following: list[str | None] = [None]
+
+        def find(store: Store) -> list[Row]:
+            rows, following[0] = store.replica.shelf(match.kind).scan(match, cursor, limit)
+            return rows
+
+        return Page(await self._find(find), following[0])
+
+    async def count(self, kind: str) -> dict[tuple[str, str], int]:
+        await self._catch_up()
+        return dict(self._store.replica.shelf(kind).counts)
+
+    async def next_due(self, kind: str) -> int | None:
+        await self._catch_up()
+        return self._store.replica.shelf(kind).next_due(self.clock())
+
+    # --- events ---
+
+    async def _ask(self, question: Callable[[Store], Awaitable[_T]]) -> _T:
+        await self._catch_up()
+        store = self._store
+        return await self.call(lambda: question(store), repeat=True)
+
+    async def query(self, match: EventFilter) -> Columns:
+        return await self._ask(lambda store: log.query(store, match))
+
+    async def log_end(self, latest: int = 0) -> tuple[list[TaskEvent], Position]:
+        events, place = await self._ask(lambda store: log.log_end(store, latest))
+        return events, log.format_position(place)
+
+    async def read_log(self, position: Position, limit: int = 1000) -> tuple[list[TaskEvent], Position]:
+        place = log.parse_position(position)
+        events, place = await self._ask(lambda store: log.read_log(store, place, limit))
+        return events, log.format_position(place)
+
+    async def trim_log(self, before: int) -> int:
+        await self._catch_up()
+        store = self._store
+        if not any(segment.low < before for segment in store.replica.segments.touching(None, before)):
+            return 0
+        partly = await self._ask(lambda store: log.count_before(store, before))
+        (trimmed,) = await self._submit([Trim(before, partly)])
+        await self.call(store.purge, repeat=True)
+        assert isinstance(trimmed, int)
+        return trimmed
+
+
+class _GoneError(Exception):
+    """A record's body is not where it was."""
+
+    def __init__(self, kind: str, key: str) -> None:
+        super().__init__(f"the body of the {kind} {key!r} is gone")
+
+
+def _namespace_of(url: str) -> str:
+    query = parse_qs(urlsplit(url).query, keep_blank_values=True)
+    for name in query.keys() - {"namespace"}:
+        raise ConfigError(f"{mask_url(url)!r}: unknown parameter {name!r}, the only one is namespace")
+    namespace = query.get("namespace", ["omniq"])[-1]
+    if not _is_namespace(namespace):
+        raise ConfigError(f"{namespace!r} can't be a namespace: it takes letters, digits, '_' and '-', up to 100")
+    return namespace
+
+
+def _retrieve(task: asyncio.Task[None]) -> None:
+    """Look at an error that nobody waits for any more, or asyncio would complain that nobody did."""
+    if not task.cancelled():
+        task.exception()
+
+
+class AsyncNATSQueue(BaseTaskQueue):
+    """The task queue on NATS; the store is a ``nats://`` or ``tls://`` URL."""
+
+    driver_class = NATSDriver
+
+
+class AsyncNATSResultStorage(BaseResultStorage):
+    """The results on NATS; the store is a ``nats://`` or ``tls://`` URL."""
+
+    driver_class = NATSDriver
+
+
+class AsyncNATSEventStorage(BaseEventStorage):
+    """The events on NATS; the store is a ``nats://`` or ``tls://`` URL."""
+
+    driver_class = NATSDriver
+
+
+class AsyncNATSScheduleStorage(BaseScheduleStorage):
+    """The schedules on NATS; the store is a ``nats://`` or ``tls://`` URL."""
+
+    driver_class = NATSDriver

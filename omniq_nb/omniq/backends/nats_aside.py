@@ -1,0 +1,199 @@
+"""What lies beside the log: large bodies, and snapshots of what the log has said so far.
+
+A body of more than `INLINE` bytes is a message of its own, a blob: replicas keep only its number, and whoever wants it
+fetches it. A snapshot saves who comes later from reading the log from its beginning, and lets its beginning be deleted.
+It counts once its manifest is there; a writer that vanishes on the way leaves messages that the next snapshot removes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from ..errors import StoreCorruptError
+from .nats_connection import Connection, JetStreamError, answer_of
+from .nats_log import Names, read_by_number
+from .nats_replica import Replica
+from .nats_segments import Packed
+from .nats_wire import SCHEMA, Row
+
+INLINE = 16_384
+"""Bytes of a body that the log itself takes, and every replica keeps in memory."""
+_ROWS, _SEGMENTS = 500, 20_000
+"""What one piece of a snapshot holds."""
+_AT_ONCE = 16
+"""Messages under way at a time."""
+_ABANDONED = 600 * 1_000_000
+"""Microseconds after which nobody is about to name a blob any more."""
+
+
+class _Rows(msgspec.Struct, array_like=True, tag="r", gc=False):
+    rows: list[Row]
+
+
+class Manifest(msgspec.Struct, array_like=True, gc=False):
+    """Of a snapshot.
+
+    Attributes:
+        at: The last message of the log that it covers.
+        now: The server's clock then.
+        made: When the log's stream was made.
+        end: See `Segments`.
+        size: Bytes of all pieces.
+        pieces: The numbers of the messages of each piece.
+    """
+
+    schema: int
+    at: int
+    now: int
+    made: str
+    end: tuple[int, int]
+    size: int
+    pieces: list[list[int]]
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_piece = msgspec.msgpack.Decoder(_Rows | Packed).decode
+_decode_manifest = msgspec.msgpack.Decoder(Manifest).decode
+
+
+class Aside:
+    """The stream beside one namespace's log.
+
+    Args:
+        connection: Open.
+        names: The namespace's.
+        url: For messages; passwords masked.
+    """
+
+    def __init__(self, connection: Connection, names: Names, url: str) -> None:
+        self._connection = connection
+        self._stream = names.aside
+        self._blobs, self._pieces, self._manifest = (
+            f"{names.aside_subject}.{each}" for each in ("blobs", "pieces", "manifest")
+        )
+        self._url = url
+
+    async def _write(self, subject: str, content: bytes) -> list[int]:
+        """Write something of any size; gives the numbers of its messages."""
+        room = self._connection.largest - 1024  # for the subject and the like
+        parts = [content[at : at + room] for at in range(0, len(content), room)] or [b""]
+        answers = [await self._connection.send(subject, part) for part in parts]
+        return [answer_of(await answer)["seq"] for answer in answers]
+
+    async def _read(self, seqs: Sequence[int]) -> bytes | None:
+        parts = await read_by_number(self._connection, self._stream, seqs)
+        return None if None in parts else b"".join(part or b"" for part in parts)
+
+    # --- large bodies ---
+
+    async def write_blob(self, body: bytes) -> str:
+        """Write a body; gives the blob's name."""
+        return ".".join(map(str, await self._write(self._blobs, body)))
+
+    async def read_blobs(self, names: Sequence[str]) -> list[bytes | None]:
+        """Read bodies; ``None`` for one that is gone."""
+        found: list[bytes | None] = []
+        for start in range(0, len(names), _AT_ONCE):
+            some = names[start : start + _AT_ONCE]
+            found += await asyncio.gather(*(self._read(_numbers(name)) for name in some))
+        return found
+
+    async def delete_blobs(self, names: Sequence[str]) -> None:
+        """Delete bodies that no record has any more."""
+        for name in names:
+            for seq in _numbers(name):
+                try:
+                    await self._connection.request(f"STREAM.MSG.DELETE.{self._stream}", {"seq": seq, "no_erase": True})
+                except JetStreamError as error:
+                    if error.description != "message not found" and not error.is_missing:  # somebody else was faster
+                        raise
+
+    # --- snapshots ---
+
+    async def load(self) -> tuple[Replica, Manifest] | None:
+        """The latest snapshot; ``None``: there is none.
+
+        Raises:
+            StoreCorruptError: It is not complete.
+        """
+        before: Manifest | None = None
+        while (manifest := await self._find()) is not None:
+            if (replica := await self._restore(manifest)) is not None:
+                return replica, manifest
+            if before == manifest:
+                raise StoreCorruptError(self._url, "a part of its snapshot is missing")
+            before = manifest  # a later snapshot has taken its place in the meantime
+        return None
+
+    async def _find(self) -> Manifest | None:
+        try:
+            answer = await self._connection.request(f"STREAM.MSG.GET.{self._stream}", {"last_by_subj": self._manifest})
+        except JetStreamError as error:
+            if error.is_missing:
+                return None
+            raise
+        try:
+            return _decode_manifest(base64.b64decode(answer["message"].get("data", "")))
+        except msgspec.MsgspecError as error:
+            raise StoreCorruptError(self._url, f"its snapshot can't be read: {error}") from error
+
+    async def _restore(self, manifest: Manifest) -> Replica | None:
+        replica = Replica()
+        for start in range(0, len(manifest.pieces), _AT_ONCE):
+            some = manifest.pieces[start : start + _AT_ONCE]
+            for content in await asyncio.gather(*(self._read(seqs) for seqs in some)):
+                if content is None:
+                    return None
+                piece = _decode_piece(content)
+                if isinstance(piece, Packed):
+                    replica.segments.unpack(piece)
+                else:
+                    for row in piece.rows:
+                        replica.restore(row)
+        replica.seq, replica.now, replica.segments.end = manifest.at, manifest.now, manifest.end
+        replica.saved = (manifest.at, manifest.size)
+        return replica
+
+    async def save(self, replica: Replica, made: str) -> Manifest:
+        """Write a snapshot of the replica as it is now; it may change meanwhile."""
+        previous = await self._find()
+        manifest = Manifest(SCHEMA, replica.seq, replica.now, made, replica.segments.end, 0, [])
+        # Rows are never changed in place: a list of them is a picture of this moment, and cheap.
+        rows = [row for shelf in replica.shelves.values() for row in shelf.rows.values()]
+        packed = list(replica.segments.pack(_SEGMENTS))
+        for content in _contents(rows, packed):
+            manifest.size += len(content)
+            manifest.pieces.append(await self._write(self._pieces, content))
+        await self._write(self._manifest, _encode(manifest))
+        await self._tidy(manifest)
+        if previous is not None and previous.pieces and previous.now < manifest.now - _ABANDONED:
+            await self._delete_abandoned(previous.pieces[0][0], rows)
+        return manifest
+
+    async def _tidy(self, manifest: Manifest) -> None:
+        """Delete earlier snapshots."""
+        if manifest.pieces:
+            await self._purge({"filter": self._pieces, "seq": manifest.pieces[0][0]})
+        await self._purge({"filter": self._manifest, "keep": 1})
+
+    async def _delete_abandoned(self, before: int, rows: list[Row]) -> None:
+        """Delete blobs whose writers vanished before they named them: older than ``before`` and than any used one."""
+        used = (_numbers(row.blob)[0] for row in rows if row.blob is not None)
+        await self._purge({"filter": self._blobs, "seq": min(before, min(used, default=before))})
+
+    async def _purge(self, what: dict[str, str | int]) -> None:
+        await self._connection.request(f"STREAM.PURGE.{self._stream}", what)
+
+
+def _contents(rows: list[Row], packed: list[Packed]) -> Iterator[bytes]:
+    for start in range(0, len(rows), _ROWS):
+        yield _encode(_Rows(rows[start : start + _ROWS]))
+    yield from map(_encode, packed)
+
+
+def _numbers(name: str) -> list[int]:
+    return [int(part) for part in name.split(".")]

@@ -1,0 +1,298 @@
+"""A connection to NATS: requests to JetStream, and errors in OmniQ's words.
+
+nats-py's own reconnecting is switched off: it would queue writes and send them at a moment that nobody chose. A
+connection that is lost stays lost, everything that waits for an answer learns so at once, and the next call makes a new
+one, under the policy that all stores share (`omniq.storage.breaker`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+import nats.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+
+from ..errors import (
+    ConfigError,
+    StoreCorruptError,
+    StoreDeniedError,
+    StoreError,
+    StoreFullError,
+    StoreTooOldError,
+    StoreUnavailableError,
+)
+from ..masking import mask_url
+
+OLDEST_SERVER = (2, 10)
+"""Streams have metadata, where the schema's version lies, and the server says what time it is."""
+FOREIGN_ERRORS: tuple[type[BaseException], ...] = (nats.errors.Error, OSError, ssl.SSLError, asyncio.TimeoutError)
+CONNECT_SECONDS = 5
+_PING_SECONDS = 20
+_LATE_SECONDS = 0.5
+_OUTGOING = 64 * 2**20
+"""Bytes that may wait to be sent before sending blocks."""
+
+_NO_SUCH_STREAM, _NO_SUCH_MESSAGE = 10059, 10037
+_FULL = {10023, 10047, 10077, 10122, 10131}  # resources, storage, bytes: of the server, the account, the stream
+_NOT_ENABLED = {10076, 10039}
+
+
+class JetStreamError(nats.errors.Error):
+    """JetStream has answered with an error."""
+
+    def __init__(self, code: int, description: str) -> None:
+        super().__init__(description)
+        self.code, self.description = code, description
+
+    def __str__(self) -> str:
+        return f"JetStream error {self.code}: {self.description}"
+
+    @property
+    def is_missing(self) -> bool:
+        """There is no such stream, or no such message."""
+        return self.code in {_NO_SUCH_STREAM, _NO_SUCH_MESSAGE}
+
+
+class LostError(nats.errors.Error):
+    """The connection was lost; ``sent``: after the request may have left."""
+
+    def __init__(self, reason: str, *, sent: bool) -> None:
+        super().__init__(reason)
+        self.reason, self.sent = reason, sent
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+class ServerTooOldError(nats.errors.Error):
+    """The server lacks what OmniQ needs."""
+
+
+def servers_of(url: str) -> list[str]:
+    """The servers of a URL, which may name several: ``nats://user:password@one:4222,two:4222``."""
+    parts = urlsplit(url)
+    login, at, hosts = parts.netloc.rpartition("@")
+    if not hosts.strip(","):
+        raise ConfigError(f"{mask_url(url)!r} names no server: write nats://HOST:4222")
+    return [urlunsplit((parts.scheme, f"{login}{at}{host}", "", "", "")) for host in hosts.split(",") if host]
+
+
+def translate(error: BaseException, url: str) -> StoreError:
+    """The client's error as OmniQ's user meets it."""
+    masked = mask_url(url)
+    if isinstance(error, LostError):
+        return StoreUnavailableError(masked, error.reason, sent=error.sent)
+    if isinstance(error, ServerTooOldError):
+        return StoreTooOldError(masked, str(error))
+    if isinstance(error, JetStreamError):
+        return _translate_answer(error, masked)
+    text = _masked_text(error, url)
+    if "authoriz" in text.lower() or "authentic" in text.lower() or "permissions violation" in text.lower():
+        return StoreDeniedError(masked, text)
+    if isinstance(error, nats.errors.NoRespondersError):
+        return _not_enabled(masked)
+    if isinstance(error, nats.errors.OutboundBufferLimitError | nats.errors.ConnectionClosedError):
+        return StoreUnavailableError(masked, text)
+    if isinstance(error, OSError | asyncio.TimeoutError | nats.errors.Error):
+        return StoreUnavailableError(masked, text)
+    return StoreError(masked, text)
+
+
+def _translate_answer(error: JetStreamError, masked: str) -> StoreError:
+    if error.code in _FULL or "maximum" in error.description:
+        return StoreFullError(masked, error.description)
+    if error.code in _NOT_ENABLED:
+        return _not_enabled(masked)
+    if error.code == _NO_SUCH_STREAM:
+        return StoreCorruptError(masked, "its stream is gone")
+    if error.code in {503, 10008, 10009}:  # no leader just now, or the server is starting
+        return StoreUnavailableError(masked, error.description, sent=True)
+    return StoreError(masked, error.description)
+
+
+def _not_enabled(masked: str) -> StoreError:
+    return StoreUnavailableError(masked, "JetStream is not enabled there: start it with `nats-server -js`")
+
+
+def _masked_text(error: BaseException, url: str) -> str:
+    text = str(error) or type(error).__name__
+    password = urlsplit(url).password
+    return text.replace(unquote(password), "***").replace(password, "***") if password else text
+
+
+class Connection:
+    """One connection, from opening to loss.
+
+    Args:
+        servers: One of them is connected to.
+        timeout: Seconds that an answer may take; then the connection counts as lost.
+        prefix: Of JetStream's API.
+        options: For nats-py's `connect`.
+        on_loss: Called once, when it is lost or closed.
+    """
+
+    def __init__(
+        self, servers: list[str], *, timeout: float, prefix: str, options: dict[str, Any], on_loss: Callable[[], None]
+    ) -> None:
+        self._servers = servers
+        self._timeout = timeout
+        self._prefix = prefix
+        self._options = options
+        self._on_loss = on_loss
+        self._client = Client()
+        self._answers: dict[str, asyncio.Future[Msg]] = {}
+        self._sent = 0
+        self._inbox = self._client.new_inbox()
+        self._last_error: BaseException | None = None
+        self._loop = asyncio.get_running_loop()
+        self.is_lost = False
+
+    async def open(self) -> None:
+        """Connect, and subscribe to the answers."""
+        try:
+            await asyncio.wait_for(self._connect(), CONNECT_SECONDS * 2)
+            self._check_version()
+            await self._client.subscribe(
+                f"{self._inbox}.*", cb=self._answered, pending_msgs_limit=0, pending_bytes_limit=0
+            )
+        except BaseException:
+            await self.close()
+            raise
+
+    async def _connect(self) -> None:
+        try:
+            await self._client.connect(
+                self._servers, name="omniq", allow_reconnect=False, max_reconnect_attempts=1, reconnect_time_wait=0,
+                connect_timeout=CONNECT_SECONDS, ping_interval=_PING_SECONDS, max_outstanding_pings=2,
+                pending_size=_OUTGOING, error_cb=self._failed, closed_cb=self._closed, **self._options,
+            )  # fmt: skip
+        except nats.errors.NoServersError as error:
+            # What went wrong with each server came to the callback.
+            raise self._last_error or error from error
+
+    def _check_version(self) -> None:
+        version = self._client.connected_server_version
+        if (version.major, version.minor) < OLDEST_SERVER:
+            needed = ".".join(map(str, OLDEST_SERVER))
+            raise ServerTooOldError(
+                f"NATS {version.major}.{version.minor} runs there, and OmniQ needs {needed} or later"
+            )
+
+    async def close(self) -> None:
+        """Let go of the connection, and tell those who wait for an answer."""
+        self.lose("the connection was closed")
+        await self._client.close()
+
+    def lose(self, reason: str) -> None:
+        """Give the connection up."""
+        if self.is_lost:
+            return
+        self.is_lost = True
+        answers, self._answers = self._answers, {}
+        for future in answers.values():
+            if not future.done():
+                future.set_exception(LostError(reason, sent=True))
+        self._on_loss()
+
+    async def _failed(self, error: Exception) -> None:
+        self._last_error = error
+
+    async def _closed(self) -> None:
+        self.lose(f"the connection was lost: {self._last_error or 'the server has closed it'}")
+
+    @property
+    def largest(self) -> int:
+        """The largest message that the server takes."""
+        return self._client.max_payload
+
+    # --- requests ---
+
+    async def send(
+        self, subject: str, payload: bytes = b"", headers: dict[str, str] | None = None
+    ) -> asyncio.Future[Msg]:
+        """Send a request; the future that is given becomes the answer, or a `LostError`."""
+        if self.is_lost:
+            raise LostError("the connection was lost", sent=False)
+        self._sent += 1
+        token = str(self._sent)
+        future: asyncio.Future[Msg] = self._loop.create_future()
+        self._answers[token] = future
+        timer = self._loop.call_later(self._timeout, self._overdue, future, self._loop.time() + self._timeout)
+        future.add_done_callback(lambda _: timer.cancel())
+        try:
+            await self._client.publish(subject, payload, f"{self._inbox}.{token}", headers)
+        except BaseException:
+            self._answers.pop(token, None)
+            future.cancel()
+            raise
+        return future
+
+    async def request(self, name: str, content: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Ask JetStream's API.
+
+        Raises:
+            JetStreamError: It has answered with an error.
+        """
+        payload = b"" if content is None else json.dumps(content).encode()
+        return answer_of(await (await self.send(f"{self._prefix}.{name}", payload)))
+
+    async def get_direct(self, stream: str, seqs: Sequence[int]) -> list[Msg | None]:
+        """Messages of a stream, by their numbers, from any server that has them."""
+        name = f"{self._prefix}.DIRECT.GET.{stream}"
+        sent = [await self.send(name, b'{"seq": %d}' % seq) for seq in seqs]
+        answers = [await each for each in sent]
+        return [None if _status(answer) in {"404", "408"} else answer for answer in answers]
+
+    async def subscribe(self, subject: str, receive: Callable[[Msg], Awaitable[None]]) -> Subscription:
+        """Have messages of a subject given to a coroutine function."""
+        return await self._client.subscribe(subject, cb=receive, pending_msgs_limit=0, pending_bytes_limit=0)
+
+    async def publish(self, subject: str) -> None:
+        """Send an empty message that wants no answer."""
+        await self._client.publish(subject)
+
+    def new_inbox(self) -> str:
+        """A subject that nobody else uses."""
+        return self._client.new_inbox()
+
+    async def _answered(self, message: Msg) -> None:
+        future = self._answers.pop(message.subject.rpartition(".")[2], None)
+        if future is None or future.done():
+            return  # nobody waits any more
+        if _status(message) == "503":
+            future.set_exception(nats.errors.NoRespondersError())
+        else:
+            future.set_result(message)
+
+    def _overdue(self, answer: asyncio.Future[Msg], deadline: float) -> None:
+        if answer.done():
+            return
+        if self._loop.time() > deadline + _LATE_SECONDS:
+            # The loop itself was held up: the answer may be there, and nobody has had the time to look.
+            self._loop.call_later(_LATE_SECONDS, self._overdue, answer, self._loop.time() + _LATE_SECONDS)
+        else:
+            self.lose(f"no answer within {self._timeout:g} s")
+
+
+def answer_of(message: Msg) -> dict[str, Any]:
+    """What JetStream has answered.
+
+    Raises:
+        JetStreamError: It is an error.
+    """
+    answer: dict[str, Any] = json.loads(message.data)
+    if "error" in answer:
+        error = answer["error"]
+        raise JetStreamError(error.get("err_code", error.get("code", 0)), error.get("description", ""))
+    return answer
+
+
+def _status(message: Msg) -> str | None:
+    return message.headers.get("Status") if message.headers else None

@@ -1,0 +1,439 @@
+"""Redis (or Valkey), 7.0 or newer: a single server or a cluster, for any number of machines.
+
+Everything that changes a store is one Lua script, so a batch of operations is carried out as a whole or not at all, and
+is so in the append-only file and on replicas too. How much of what was accepted survives a crash is the server's
+setting: with ``appendfsync always`` all of it, with ``everysec`` up to a second's work is lost in a power cut. A
+replica that takes over may miss the last moments, as Redis replicates asynchronously: a task is then run once more.
+
+What lies where (KIND is a kind of record; every key begins with ``omniq:{NAMESPACE}:``):
+
+=============================== =======================================================================================
+``records:KIND``                hash: key to record, one packed string (`redis_codec`)
+``keys:KIND:PARTITION:STATE``   sorted set of keys: scans read it, and its length is the count
+``groups:KIND``                 set: which of those there are
+``ready:KIND:PARTITION``        sorted set of what can be claimed, in order of rank, creation and key
+``partitions:KIND``             set: which of those there are
+``later:KIND``                  sorted set of keys by due time: delayed records, and leases of running ones
+``expiry:KIND``                 sorted set in order of expiry and key
+``log``, ``log:N`` ...          the event log (`redis_log`)
+``call:WRITER``, ``claim:...``  what a driver's last call did, for ten minutes: a call whose answer was lost is sent
+                                again, and not carried out twice
+``meta``                        hash: the version of this scheme
+=============================== =======================================================================================
+
+The braces put a store's keys into one slot of a cluster. So a cluster spreads namespaces over its nodes, not the tasks
+of one; in return claims keep their order and counts are exact. (Move a slot while nobody writes, or with a server that
+moves it as a whole, as Valkey 9 does: scripts can't run while half of their keys have gone.)
+
+Round trips: one for each enqueue, claim, settlement or heartbeat, however many tasks it concerns. Calls that are made
+while a write is under way go into the next one together. A worker that drains a backlog needs about two for as many
+tasks as it runs at a time: 0.02 for each task at a concurrency of 100.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import warnings
+from collections.abc import Collection, Sequence
+from typing import Any, ClassVar, Unpack
+
+from redis.exceptions import RedisError
+
+from ..clock import system_clock
+from ..errors import (
+    NotOpenError,
+    StoreError,
+    StoreTooNewError,
+    StoreTooOldError,
+    StoreUnavailableError,
+    ValueTooLargeError,
+)
+from ..masking import mask_url
+from ..models.event import TaskEvent
+from ..models.record import Columns, EventFilter, Filter, Op, Page, Record
+from ..storage.driver import About, Capabilities, DriverSettings, Key, Position
+from ..storage.events import BaseEventStorage
+from ..storage.queue import BaseTaskQueue
+from ..storage.remote import RemoteDriver
+from ..storage.results import BaseResultStorage
+from ..storage.schedules import BaseScheduleStorage
+from ..storage.watch import Watcher, Watchers
+from . import redis_log as log
+from . import redis_scripts as scripts
+from .redis_clock import StoreClock, monotonic
+from .redis_codec import LARGEST, Batch, Packer, moment, read_moment, unpack_record
+from .redis_errors import EvictionWarning, RedisCorruptError, translate
+from .redis_link import Link
+from .redis_listener import Listener
+from .redis_place import Place
+from .redis_scripts import Script
+
+SCHEMA_VERSION = 1
+OLDEST_SERVER = (7, 0)
+
+_OPS_PER_CALL = 5000
+_BYTES_PER_CALL = 32_000_000
+"""Callers' batches go together up to these bounds, so that no call holds the server up for long."""
+_OPS_PER_BATCH = 50_000
+"""A caller's batch beyond this is split: Redis takes a million arguments, and answers nobody meanwhile."""
+_PAGE = 1000
+_KEYS_PER_CALL = 5000
+
+_APPLIED = ord("1")
+
+_Request = tuple[Batch, "asyncio.Future[list[bool]]"]
+
+
+class RedisDriver(RemoteDriver):
+    """A namespace of a Redis server or cluster as a store.
+
+    Args:
+        url: ``redis://[user:password@]host[:port][/database][?namespace=name]``; ``rediss`` for TLS;
+            ``redis+cluster://host:port,host:port`` and ``rediss+cluster`` for a cluster. Other parameters are
+            redis-py's.
+        clock: The server's, unless a test passes its own.
+        durability: Without effect: the server's configuration decides.
+        options: For redis-py's connections.
+    """
+
+    scheme: ClassVar[str] = "redis"
+    about: ClassVar[About] = About(
+        title="Redis",
+        url="redis://localhost:6379/0?namespace=omniq",
+        extra="redis",
+        start="redis-server --appendonly yes --maxmemory-policy noeviction",
+        choose="several machines, many short tasks: the fastest of the shared stores",
+    )
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        atomic_batches=True, pushes=True, shared=True, durable=True, own_clock=True
+    )
+    option_names: ClassVar[frozenset[str] | None] = None
+    foreign_errors: ClassVar[tuple[type[BaseException], ...]] = (RedisError, OSError)
+
+    def __init__(self, url: str, **settings: Unpack[DriverSettings]) -> None:
+        super().__init__(url, **settings)
+        self._place = Place(url, self.options)
+        if self.clock is system_clock:
+            self.clock = StoreClock()
+        self._link: Link | None = None
+        self._closing = False
+        self._watchers = Watchers(self._start_listening, self._stop_listening)
+
+    # --- life cycle ---
+
+    async def open(self) -> None:
+        if self._link is not None:
+            return
+        link = Link(self._place)
+        try:
+            await self.call(lambda: self._prepare(link), repeat=True)
+        except BaseException:
+            await link.close()
+            raise
+        self._writer = secrets.token_hex(8).encode()
+        self._calls = self._claims = 0
+        self._packer = Packer()
+        self._requests: list[_Request] = []
+        self._sending: asyncio.Task[None] | None = None
+        self._claiming = asyncio.Lock()
+        self._listener = Listener(link, self._writer, self._heard)
+        self._closing, self._link = False, link
+
+    async def _prepare(self, link: Link) -> None:
+        facts = _facts(await link.call("INFO"))
+        version = facts.get("valkey_version") or facts.get("redis_version", "")
+        if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_SERVER:
+            raise StoreTooOldError(mask_url(self.url), f"Redis {version}, and OmniQ needs 7.0")
+        policy = facts.get("maxmemory_policy", "noeviction")
+        if policy.startswith("allkeys") and facts.get("maxmemory") != "0":
+            warnings.warn(EvictionWarning(mask_url(self.url), policy), stacklevel=2)
+        await link.call("HSETNX", link.meta, "schema", SCHEMA_VERSION)
+        schema = await link.call("HGET", link.meta, "schema")
+        if not schema.isdigit():
+            raise RedisCorruptError(mask_url(self.url), f"{link.meta.decode()} says schema {schema!r}")
+        if int(schema) > SCHEMA_VERSION:
+            raise StoreTooNewError(mask_url(self.url), f"schema {int(schema)}")
+        await self._run_timed(link, scripts.NEXT_DUE, "")  # so that the clock is right from the first task on
+
+    async def close(self) -> None:
+        link = self._link
+        if link is None or self._closing:
+            return
+        self._closing = True
+        if self._sending is not None:
+            await self._sending
+        await self._listener.close()
+        await link.close()
+        self._link = None
+
+    def translate(self, error: BaseException) -> StoreError:
+        return translate(error, mask_url(self.url))
+
+    # --- calls ---
+
+    def _open_link(self) -> Link:
+        if self._link is None or self._closing:
+            raise NotOpenError(type(self).__name__)
+        return self._link
+
+    async def _run(self, script: Script, *arguments: Any) -> Any:
+        """Run a script that only reads, or may be run twice."""
+        link = self._open_link()
+        return await self.call(lambda: link.run(script, *arguments), repeat=True)
+
+    async def _run_timed(self, link: Link, script: Script, *arguments: Any) -> list[Any]:
+        """Run a script that is told the moment, or tells it: its first argument, and the first part of its answer."""
+        clock = self.clock
+        sent_at = monotonic()
+        given = b"" if isinstance(clock, StoreClock) else clock()
+        answer: list[Any]
+        shown, *answer = await link.run(script, given, *arguments)
+        if isinstance(clock, StoreClock):
+            clock.learn(sent_at, int(shown))
+        return answer
+
+    async def _run_once(self, link: Link, script: Script, number: int, *arguments: Any) -> list[Any]:
+        """Run a script that must not run twice, though it be sent twice because an answer was lost.
+
+        The script notes what the writer's last call did, by its number, and says so when it is asked again.
+        """
+        tries = 0
+
+        async def attempt() -> list[Any]:
+            nonlocal tries
+            tries += 1
+            again = "1" if tries > 1 else ""
+            return await self._run_timed(link, script, self._writer, number, again, *arguments)
+
+        return await self.call(attempt, repeat=True)
+
+    # --- writes ---
+
+    async def claim(
+        self,
+        kind: str,
+        partitions: Sequence[str] | None,
+        owner: str,
+        limit: int,
+        lease: int,
+        *,
+        excluding: Collection[str] = (),
+    ) -> list[Record]:
+        link = self._open_link()
+        if partitions is None:
+            every, names = "1", list(excluding)
+        else:
+            every, names = "0", [name for name in dict.fromkeys(partitions) if name not in excluding]
+        if limit <= 0 or (partitions is not None and not names):
+            return []
+        async with self._claiming:  # the server remembers one claim of each driver
+            self._claims += 1
+            found = await self._run_once(link, scripts.CLAIM, self._claims, kind, owner, limit, lease, every, *names)
+        return self._records(kind, found)
+
+    async def write(self, ops: Sequence[Op]) -> list[bool]:
+        self._open_link()
+        outcomes: list[bool] = []
+        for start in range(0, len(ops), _OPS_PER_BATCH):
+            batch = self._packer.pack(ops[start : start + _OPS_PER_BATCH], outcomes)
+            if batch.size > LARGEST and any(len(each) > LARGEST for each in batch.arguments):
+                raise ValueTooLargeError(mask_url(self.url), f"more than {LARGEST // 1_000_000} MB")
+            outcomes += await self._request(batch)
+        return outcomes
+
+    def _request(self, batch: Batch) -> asyncio.Future[list[bool]]:
+        outcomes: asyncio.Future[list[bool]] = asyncio.get_running_loop().create_future()
+        self._requests.append((batch, outcomes))
+        if self._sending is None:
+            self._sending = asyncio.create_task(self._send_all(), name="omniq-redis-writes")
+        return outcomes
+
+    async def _send_all(self) -> None:
+        """Group commit: what was asked for in one turn of the loop, or during one round trip, goes out together."""
+        try:
+            while self._requests:
+                await self._send(self._next_requests())
+        finally:
+            self._sending = None
+
+    def _next_requests(self) -> list[_Request]:
+        operations = size = end = 0
+        for batch, _ in self._requests:
+            operations += batch.operations
+            size += batch.size
+            if end and (operations > _OPS_PER_CALL or size > _BYTES_PER_CALL):
+                break
+            end += 1
+        requests, self._requests = self._requests[:end], self._requests[end:]
+        return requests
+
+    async def _send(self, requests: list[_Request]) -> None:
+        assert self._link is not None
+        batches = [batch for batch, _ in requests]
+        kinds = self._packer.kinds
+        arguments = [each for batch in batches for each in batch.arguments]
+        self._calls += 1
+        try:
+            (said,) = await self._run_once(
+                self._link, scripts.WRITE, self._calls, b"".join([batch.heads for batch in batches]), len(kinds),
+                *kinds, *arguments,
+            )  # fmt: skip
+        except StoreError as error:
+            if len(requests) > 1 and not isinstance(error, StoreUnavailableError):
+                # Nothing was written. What one caller asked for must not fail the others.
+                for each in requests:
+                    await self._send([each])
+                return
+            _fail(requests, error)
+        except BaseException as error:
+            _fail(requests, error)
+            raise
+        else:
+            self._resolve(requests, said)
+
+    def _resolve(self, requests: list[_Request], said: bytes) -> None:
+        start = 0
+        for batch, outcomes in requests:
+            end = start + batch.operations
+            if not outcomes.done():  # else its caller was cancelled
+                outcomes.set_result([each == _APPLIED for each in said[start:end]])
+            start = end
+        self._watchers.notify(claimable=any(batch.claimable for batch, _ in requests), own=True)
+
+    # --- hints ---
+
+    def watch(self, *, claimable: bool = False, others: bool = False) -> Watcher:
+        self._open_link()
+        return self._watchers.add(claimable=claimable, others=others)
+
+    def _start_listening(self) -> None:
+        self._listener.start()
+
+    def _stop_listening(self) -> None:
+        self._listener.stop()
+
+    def _heard(self, claimable: bool) -> None:  # noqa: FBT001 -- the listener's callback
+        self._watchers.notify(claimable=claimable, own=False)
+
+    # --- reads ---
+
+    async def get(self, keys: Sequence[Key]) -> list[Record | None]:
+        link = self._open_link()
+        places: dict[str, list[int]] = {}
+        for place, (kind, _) in enumerate(keys):
+            places.setdefault(kind, []).append(place)
+        found: list[Record | None] = [None] * len(keys)
+        for kind, its_places in places.items():
+            for start in range(0, len(its_places), _KEYS_PER_CALL):
+                step = its_places[start : start + _KEYS_PER_CALL]
+                command = ("HMGET", f"{self._place.prefix}records:{kind}", *(keys[place][1] for place in step))
+                values = await self.call(lambda command=command: link.call(*command), repeat=True)  # type: ignore[misc]
+                for place, value in zip(step, values, strict=True):
+                    if value is not None:
+                        found[place] = self._record(kind, keys[place][1], value)
+        return found
+
+    def _record(self, kind: str, key: str, value: bytes) -> Record:
+        try:
+            return unpack_record(kind, key, value)
+        except ValueError as error:
+            raise RedisCorruptError(mask_url(self.url), str(error)) from error
+
+    def _records(self, kind: str, keys_and_values: Sequence[bytes]) -> list[Record]:
+        pairs = zip(keys_and_values[::2], keys_and_values[1::2], strict=True)
+        return [self._record(kind, key.decode(), value) for key, value in pairs]
+
+    async def scan(self, match: Filter, *, cursor: str | None = None, limit: int = 100) -> Page:
+        limit = min(limit, _PAGE)
+        conditions = {"p": match.partition, "s": match.state}
+        if match.expires_before is not None:
+            set_ones = "".join(letter for letter, value in conditions.items() if value is not None)
+            at, *found = await self._run(
+                scripts.EXPIRED, match.kind, set_ones, match.partition or "", match.state or "", match.prefix, limit,
+                moment(match.expires_before), _expiry_cursor(cursor),
+            )  # fmt: skip
+            after = None if at is None else f"{read_moment(at[:8])} {at[8:].decode()}"
+            return Page(self._records(match.kind, found), after)
+        set_ones = "".join(letter for letter, value in {**conditions, "c": cursor}.items() if value is not None)
+        at, *found = await self._run(
+            scripts.SCAN, match.kind, set_ones + ("n" if match.newest_first else ""), match.partition or "",
+            match.state or "", cursor or "", match.prefix, limit,
+        )  # fmt: skip
+        return Page(self._records(match.kind, found), None if at is None else at.decode())
+
+    async def count(self, kind: str) -> dict[tuple[str, str], int]:
+        found = await self._run(scripts.COUNT, kind)
+        counts: dict[tuple[str, str], int] = {}
+        for group, number in zip(found[::2], found[1::2], strict=True):
+            length, _, names = group.partition(b":")
+            partition, state = names[: int(length)], names[int(length) + 1 :]
+            if number:
+                counts[partition.decode(), state.decode()] = number
+        return counts
+
+    async def next_due(self, kind: str) -> int | None:
+        link = self._open_link()
+        (due_at,) = await self.call(lambda: self._run_timed(link, scripts.NEXT_DUE, kind), repeat=True)
+        return None if due_at is None else read_moment(due_at)
+
+    # --- events ---
+
+    async def query(self, match: EventFilter) -> Columns:
+        return await log.query(self._run, match)
+
+    async def log_end(self, latest: int = 0) -> tuple[list[TaskEvent], Position]:
+        return await log.log_end(self._run, latest)
+
+    async def read_log(self, position: Position, limit: int = 1000) -> tuple[list[TaskEvent], Position]:
+        return await log.read_log(self._run, position, limit)
+
+    async def trim_log(self, before: int) -> int:
+        return await log.trim_log(self._run, before)
+
+
+def _facts(info: bytes) -> dict[str, str]:
+    """What INFO says."""
+    lines = [line.partition(":") for line in info.decode().splitlines() if not line.startswith("#")]
+    return {name: value for name, _, value in lines}
+
+
+def _fail(requests: list[_Request], error: BaseException) -> None:
+    for _, outcomes in requests:
+        if outcomes.done():
+            continue
+        if isinstance(error, asyncio.CancelledError):
+            outcomes.cancel()
+        else:
+            outcomes.set_exception(error)
+
+
+def _expiry_cursor(cursor: str | None) -> bytes:
+    if cursor is None:
+        return b""
+    expires_at, _, key = cursor.partition(" ")
+    return moment(int(expires_at)) + key.encode()
+
+
+class AsyncRedisQueue(BaseTaskQueue):
+    """The task queue in Redis; the store is a ``redis://`` or ``redis+cluster://`` URL."""
+
+    driver_class = RedisDriver
+
+
+class AsyncRedisResultStorage(BaseResultStorage):
+    """The results in Redis; the store is a ``redis://`` or ``redis+cluster://`` URL."""
+
+    driver_class = RedisDriver
+
+
+class AsyncRedisEventStorage(BaseEventStorage):
+    """The events in Redis; the store is a ``redis://`` or ``redis+cluster://`` URL."""
+
+    driver_class = RedisDriver
+
+
+class AsyncRedisScheduleStorage(BaseScheduleStorage):
+    """The schedules in Redis; the store is a ``redis://`` or ``redis+cluster://`` URL."""
+
+    driver_class = RedisDriver

@@ -1,0 +1,280 @@
+"""The connection to the server that holds a store: calls are pipelined on it, and it comes back by itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from redis import exceptions as errors
+from redis.asyncio.connection import Connection
+from redis.crc import key_slot
+
+from .redis_errors import UnansweredError, UnsentError
+from .redis_place import Address, Place
+from .redis_scripts import Script
+
+_MOVES = 5
+"""How often one call follows a slot that moves."""
+
+_ANSWERS = (errors.ResponseError, errors.BusyLoadingError, errors.AuthenticationError)
+"""Errors that the server answered with: the connection is well."""
+_NOT_CARRIED_OUT = (
+    errors.AskError,
+    errors.BusyLoadingError,
+    errors.ClusterDownError,
+    errors.MasterDownError,
+    errors.TryAgainError,
+)
+
+
+@asynccontextmanager
+async def connected(place: Place, address: Address) -> AsyncIterator[Connection]:
+    """A connection for a single use."""
+    connection = await connect(place, address)
+    try:
+        yield connection
+    finally:
+        await connection.disconnect()
+
+
+async def connect(place: Place, address: Address) -> Connection:
+    """An open connection.
+
+    Raises:
+        UnsentError: The server can't be reached.
+        RedisError: It refuses the user or the database.
+    """
+    connection = place.connection(address)
+    try:
+        async with asyncio.timeout(place.patience):
+            await connection.connect()  # type: ignore[no-untyped-call]  # redis-py types it in part
+    except (TimeoutError, errors.TimeoutError, OSError) as error:
+        raise UnsentError(f"{address} did not answer") from error
+    except errors.AuthenticationError:
+        raise
+    except errors.ConnectionError as error:
+        raise UnsentError(str(error)) from error
+    finally:
+        if not connection.is_connected:
+            # A half-made connection keeps its socket otherwise.
+            await connection.disconnect(nowait=True)
+    return connection
+
+
+class Pipe:
+    """One connection. Calls are sent at once, one after the other, and answered in that order.
+
+    Args:
+        connection: Open.
+        patience: Seconds within which the server must answer; else the connection counts as lost.
+    """
+
+    def __init__(self, connection: Connection, patience: float) -> None:
+        self._connection = connection
+        self._patience = patience
+        self._unanswered: deque[asyncio.Future[Any]] = deque()
+        self._lost: Exception | None = None
+        self._reading = asyncio.create_task(self._read(), name="omniq-redis")
+
+    @property
+    def is_open(self) -> bool:
+        """Whether calls can be sent."""
+        return self._lost is None
+
+    async def call(self, command: tuple[Any, ...]) -> Any:
+        """Send a command; gives the answer, or raises it."""
+        if not self._connection.is_connected:  # the client lets go of a connection when a sender is cancelled
+            self._abandon(errors.ConnectionError("the connection was let go of"))
+        if self._lost is not None:
+            raise UnsentError(str(self._lost)) from self._lost
+        packed = self._connection.pack_command(*command)
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._unanswered.append(answer)
+        try:
+            async with asyncio.timeout(self._patience):
+                # It writes before it first gives way, so that the order is that of `_unanswered`.
+                await self._connection.send_packed_command(packed, check_health=False)
+                return await answer
+        except TimeoutError as error:
+            lost = UnansweredError(f"no answer within {self._patience:g} s")
+            self._abandon(lost)
+            raise lost from error
+        except errors.ConnectionError as error:
+            if answer.done():
+                raise  # it is what the server answered, or the reader has noticed
+            lost = UnansweredError(str(error))
+            self._abandon(lost)
+            raise lost from error
+
+    async def _read(self) -> None:
+        try:
+            while True:
+                try:
+                    answer = await self._connection.read_response(disable_decoding=True, disconnect_on_error=False)
+                except _ANSWERS as error:
+                    answer = error
+                self._resolve(answer)
+        except (errors.RedisError, OSError) as error:
+            self._lose(error)
+        finally:
+            await self._connection.disconnect(nowait=True)
+
+    def _resolve(self, answer: Any) -> None:
+        future = self._unanswered.popleft()
+        if future.done():
+            return  # its caller was cancelled
+        if isinstance(answer, Exception):
+            future.set_exception(answer)
+        else:
+            future.set_result(answer)
+
+    def _lose(self, error: Exception) -> None:
+        self._lost = self._lost or error
+        while self._unanswered:
+            future = self._unanswered.popleft()
+            if not future.done():
+                lost = UnansweredError(str(error))
+                lost.__cause__ = error
+                future.set_exception(lost)
+
+    def _abandon(self, error: Exception) -> None:
+        self._lose(error)
+        self._reading.cancel()
+
+    async def close(self) -> None:
+        """Let go of the connection; what is still unanswered fails."""
+        self._abandon(errors.ConnectionError("the connection was closed"))
+        await asyncio.wait([self._reading])
+
+
+class Link:
+    """Whatever server holds a store now: a single one, or the cluster's node that has its slot.
+
+    Args:
+        place: The store.
+    """
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self._meta = f"{place.prefix}meta".encode()
+        self._slot = key_slot(self._meta)
+        self._known = list(place.seeds)
+        self._owner: Address | None = None if place.cluster else place.seeds[0]
+        self._pipe: Pipe | None = None
+        self._connecting = asyncio.Lock()
+        self._closing: set[asyncio.Task[None]] = set()
+        self._is_closed = False
+
+    @property
+    def meta(self) -> bytes:
+        """The key that stands for all others."""
+        return self._meta
+
+    async def run(self, script: Script, *arguments: Any) -> Any:
+        """Run a script.
+
+        Raises:
+            RedisError: `UnansweredError` if it may have run.
+        """
+        try:
+            return await self.call("EVALSHA", script.digest, 1, self._meta, *arguments)
+        except errors.NoScriptError:
+            return await self.call("EVAL", script.source, 1, self._meta, *arguments)
+
+    async def call(self, *command: Any) -> Any:
+        """Send a command to the server that holds the store.
+
+        Raises:
+            RedisError: `UnansweredError` if it may have been carried out.
+        """
+        for _ in range(_MOVES):
+            pipe = self._pipe
+            if pipe is None or not pipe.is_open:
+                pipe = await self._connect()
+            try:
+                return await pipe.call(command)
+            except errors.MovedError as error:
+                self._follow(pipe, error)
+            except _NOT_CARRIED_OUT as error:
+                raise UnsentError(f"{type(error).__name__}: {error}") from error
+        raise UnsentError("the store's slot moves all the time")
+
+    def _follow(self, pipe: Pipe, moved: errors.MovedError) -> None:
+        if self._pipe is pipe:
+            host = moved.host or (self._owner or self._known[0]).host
+            self._owner, self._pipe = Address(host, moved.port), None
+            self._let_go(pipe)
+
+    def _let_go(self, pipe: Pipe) -> None:
+        task = asyncio.create_task(pipe.close())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    async def _connect(self) -> Pipe:
+        async with self._connecting:
+            if self._pipe is not None and self._pipe.is_open:
+                return self._pipe
+            if self._is_closed:
+                raise UnsentError("the connection was closed")
+            connection = await self.connect()
+            self._pipe = Pipe(connection, self.place.patience)
+            return self._pipe
+
+    async def connect(self) -> Connection:
+        """A connection of its own to the server that holds the store.
+
+        Raises:
+            UnsentError: It can't be reached.
+        """
+        if not self.place.cluster:
+            assert self._owner is not None
+            return await connect(self.place, self._owner)
+        failure: errors.RedisError | None = None
+        for address in dict.fromkeys([*([self._owner] if self._owner else []), *self._known, *self.place.seeds]):
+            try:
+                connection = await connect(self.place, address)
+            except UnsentError as error:
+                failure = error
+                continue
+            owner = await self._locate(connection, address)
+            if owner == address:
+                return connection
+            await connection.disconnect()
+            self._owner = owner
+            return await connect(self.place, owner)
+        raise failure or UnsentError("no node of the cluster is known")
+
+    async def _locate(self, connection: Connection, address: Address) -> Address:
+        """Ask a node who has the store's slot."""
+        try:
+            await connection.send_command("CLUSTER", "SLOTS")
+            slots = await connection.read_response()
+        except (errors.ResponseError, OSError) as error:
+            await connection.disconnect()
+            raise UnsentError(str(error)) from error
+        nodes = [(first, last, [_node(each, address) for each in holders]) for first, last, *holders in slots]
+        self._known = [node for _, _, holders in nodes for node in holders]
+        for first, last, holders in nodes:
+            if first <= self._slot <= last:
+                return holders[0]
+        await connection.disconnect()
+        raise UnsentError(f"no node of the cluster has slot {self._slot}")
+
+    async def close(self) -> None:
+        """Let go of the server."""
+        self._is_closed = True
+        pipe, self._pipe = self._pipe, None
+        if pipe is not None:
+            await pipe.close()
+        if self._closing:
+            await asyncio.wait(self._closing)
+
+
+def _node(described: list[Any], asked: Address) -> Address:
+    host, port, *_ = described
+    name = host.decode() if isinstance(host, bytes) else host
+    # A node that does not know its own name means the one by which it was asked.
+    return Address(asked.host if name in (None, "", "?") else name, port)

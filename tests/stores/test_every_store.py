@@ -1,0 +1,149 @@
+"""The same code on every store: tasks, workers in a process of their own, retries, cancelling, pausing, events."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omniq import AsyncOmniQ, TaskCancelled, TaskFailed, TaskStatus
+
+
+@pytest.fixture
+async def app(make_app: Any, url: str) -> AsyncOmniQ:
+    app: AsyncOmniQ = make_app(url)
+    await app.open()
+    return app
+
+
+async def test_tasks_run_in_another_process_and_their_results_come_back(
+    app: AsyncOmniQ, url: str, children: Any
+) -> None:
+    @app.task
+    def square(n: int) -> int:
+        return n * n
+
+    children.worker(url)
+    assert await (await square.map(range(200))) == [n * n for n in range(200)]
+    frame = await app.events(types="task.succeeded")
+    assert len(frame) == frame["task_id"].n_unique() == 200
+    assert (await app.stats()).totals == {"succeeded": 200}
+
+
+async def test_failures_are_retried_and_then_dead_letters_that_can_be_replayed(app: AsyncOmniQ) -> None:
+    tries: list[int] = []
+
+    @app.task(max_retries=2, retry_delay=0)
+    async def fail() -> str:
+        tries.append(1)
+        if len(tries) < 5:
+            raise ValueError("not yet")
+        return "at last"
+
+    handle = await fail.enqueue()
+    async with app.workers():
+        with pytest.raises(TaskFailed, match="not yet"):
+            await handle
+        assert len(tries) == 3
+        assert [task.id for task in (await app.dead_letters()).tasks] == [handle.id]
+        await handle.retry()
+        assert await handle == "at last"
+    assert len(tries) == 5
+
+
+async def test_running_task_is_cancelled(app: AsyncOmniQ, make_app: Any, url: str, until: Any) -> None:
+    began: list[bool] = []
+
+    @app.task
+    async def hang() -> None:
+        began.append(True)
+        await asyncio.sleep(600)
+
+    async with app.workers():
+        handle = await hang.enqueue()
+        await until(lambda: began)
+        await make_app(url).cancel_task(handle.id)
+        with pytest.raises(TaskCancelled):
+            await handle
+
+
+async def test_priority_holds_across_queues_and_paused_ones_rest(app: AsyncOmniQ, until: Any) -> None:
+    order: list[str] = []
+
+    @app.task
+    async def note(name: str) -> None:
+        order.append(name)
+
+    for name, queue, priority in (("c", "low", 0), ("b", "high", 0), ("a", "low", 9), ("d", "shut", 99)):
+        await note.options(queue=queue, priority=priority).enqueue(name)
+    await app.pause_queue("shut")
+    async with app.workers(concurrency=1, queues=["high", "low", "shut"]):
+        await until(lambda: len(order) == 3)
+        assert order == ["a", "b", "c"]
+        await app.resume_queue("shut")
+        await until(lambda: len(order) == 4)
+
+
+async def test_delayed_tasks_wait_and_expired_ones_do_not_run(app: AsyncOmniQ) -> None:
+    @app.task
+    async def now() -> float:
+        return time.time()
+
+    late = await now.options(delay=0.6).enqueue()
+    never = await now.options(delay=0.2, ttl=0.001).enqueue()
+    began = time.time()
+    async with app.workers():
+        assert await late >= began + 0.5
+        assert await never.status() is TaskStatus.EXPIRED
+
+
+async def test_results_and_tasks_go_when_their_time_is_over(app: AsyncOmniQ) -> None:
+    @app.task(result_ttl=0.05)
+    async def one() -> int:
+        return 1
+
+    async with app.workers():
+        await (await one.enqueue()).wait()
+    from omniq.storage.maintenance import Maintenance
+
+    parts = await app._ready()
+    time.sleep(0.1)
+    await Maintenance(parts.queue, parts.results.driver, parts.events.driver).sweep()
+    assert (await app.list_tasks()).tasks == []
+    assert (await app.stats()).totals == {}
+
+
+async def test_waiting_for_a_result_is_pushed(app: AsyncOmniQ, url: str, children: Any, make_app: Any) -> None:
+    """With a poll interval that is longer than the test may take."""
+    waiting: AsyncOmniQ = make_app(url, poll_interval=100)
+
+    @waiting.task
+    async def one() -> int:
+        return 1
+
+    children.worker(url)
+    await (await one.enqueue())
+    async with asyncio.timeout(60):
+        for _ in range(10):
+            assert await (await one.enqueue()) == 1
+
+
+async def test_health(app: AsyncOmniQ) -> None:
+    health = await app.health()
+    assert health.ok
+    assert all(each.backend and each.latency is not None for each in health.components)
+
+
+def test_the_same_without_await(url: str, tmp_path: Path) -> None:
+    from omniq import OmniQ
+
+    with OmniQ(url) as app:
+
+        @app.task
+        def double(n: int) -> int:
+            return 2 * n
+
+        with app.workers():
+            assert double.map([1, 2, 3]).results() == [2, 4, 6]

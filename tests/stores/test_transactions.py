@@ -1,0 +1,54 @@
+"""Tasks that are enqueued within the caller's own transaction, on PostgreSQL; elsewhere it is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import asyncpg
+import pytest
+from omniq import AsyncOmniQ, OptionError, TaskNotFoundError
+
+from tests.servers.postgres import bare, shared_server
+
+
+@pytest.fixture
+async def app(make_app: Any) -> AsyncOmniQ:
+    app: AsyncOmniQ = make_app(shared_server().url())
+    await app.open()
+    return app
+
+
+@pytest.fixture
+async def connection(app: AsyncOmniQ) -> Any:
+    connection = await asyncpg.connect(bare(app.config.url))
+    yield connection
+    await connection.close()
+
+
+async def test_a_task_runs_once_the_transaction_is_committed(app: AsyncOmniQ, connection: Any) -> None:
+    @app.task
+    async def one() -> int:
+        return 1
+
+    async with app.workers() as pool:
+        async with connection.transaction():
+            handle = await app.enqueue("one", connection=connection)
+            await pool.drain()
+            with pytest.raises(TaskNotFoundError):
+                await app.get_task(handle.id)
+        assert await handle == 1
+
+
+async def test_a_transaction_that_is_rolled_back_leaves_nothing(app: AsyncOmniQ, connection: Any) -> None:
+    transaction = connection.transaction()
+    await transaction.start()
+    await app.enqueue("one", connection=connection)
+    await transaction.rollback()
+    assert (await app.list_tasks()).tasks == []
+    assert (await app.stats()).totals == {}
+    assert len(await app.events(types="task.*")) == 0
+
+
+async def test_other_stores_refuse_it(make_app: Any) -> None:
+    with pytest.raises(OptionError, match="PostgreSQL, and Memory can't: leave it out"):
+        await make_app("memory://").enqueue("one", connection=object())
