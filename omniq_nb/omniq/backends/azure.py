@@ -39,8 +39,8 @@ class AzureContainer(Bucket):
     _container: Any = None
 
     async def connect(self) -> None:
-        # It keeps a hold of fsspec's own loop to clean up at the interpreter's end; its calls run on this one.
-        self._files = adlfs.AzureBlobFileSystem(asynchronous=True, skip_instance_cache=True, **self.options)
+        # Not asynchronous=True: at the interpreter's end it would look for fsspec's own loop, and complain of its absence.
+        self._files = adlfs.AzureBlobFileSystem(skip_instance_cache=True, **self.options)
         # The SDK's client: the file system's calls make a new one each time, and ask for more than they are told.
         self._container = self._files.service_client.get_container_client(self.bucket)
 
