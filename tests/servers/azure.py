@@ -34,6 +34,4 @@ class AzureServer(Server):
     def connection_string(self, key: str = KEY, port: int | None = None) -> str:
         """What clients need to know."""
         endpoint = f"http://127.0.0.1:{port or self.port}/{ACCOUNT}"
-        return (
-            f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={key};BlobEndpoint={endpoint};"
-        )
+        return f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={key};BlobEndpoint={endpoint};"

@@ -62,8 +62,8 @@ class S3Server(Server):
         """Answer the next requests with a matching method and path wrongly, one fault each.
 
         Args:
-            *faults: ``"503"``: refuse it; ``"409"``, ``"403"`` likewise; ``"late"``: carry it out and hang up without an
-                answer; ``"412 after"``: carry it out and say that it failed.
+            *faults: ``"503"``: refuse it; ``"409"``, ``"403"`` likewise; ``"late"``: carry it out and hang up without
+                an answer; ``"412 after"``: carry it out and say that it failed.
             matching: A part of ``METHOD /path``.
         """
         self._control({"faults": list(faults), "matching": matching})

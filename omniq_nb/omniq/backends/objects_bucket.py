@@ -1,7 +1,8 @@
 """What the three clouds' buckets have in common, over fsspec's file systems.
 
-An adapter makes the file system, and says how to read, create, list and delete by it, and what its client's errors mean.
-The file systems' own retries are turned off where they can be: how often, and after what pause, is `Breaker`'s to say.
+An adapter makes the file system, and says how to read, create, list and delete by it, and what its client's errors
+mean. The file systems' own retries are turned off where they can be: how often, and after what pause, is `Breaker`'s to
+say.
 """
 
 from __future__ import annotations
