@@ -1,7 +1,7 @@
 """Sets up what a make target needs, in the clone and without a step by hand. Quick when everything is there.
 
 bootstrap.py lab                         the Python packages of the extra `lab`, in .venv
-bootstrap.py test --browser --node       those of `test`; Chromium; Node, and what widgets/ and tests/servers/ need of it
+bootstrap.py test --browser --node       those of `test`; Chromium; Node, and what widgets/ and tests/servers/ need
 
 Started by bootstrap.sh. Standard library only: it runs before anything is installed.
 """

@@ -63,7 +63,8 @@ class S3Server(Server):
 
         Args:
             *faults: ``"503"``: refuse it; ``"409"``, ``"403"`` likewise; ``"late"``: carry it out and hang up without
-                an answer; ``"412 after"``: carry it out and say that it failed.
+                an answer; ``"412 after"``: carry it out and say that it failed; ``"unconditional"``: carry it out
+                whatever is there already.
             matching: A part of ``METHOD /path``.
         """
         self._control({"faults": list(faults), "matching": matching})
@@ -105,17 +106,17 @@ class _OneByOne:
         fault = ""
         if self._faults and self._matching in f"{request.method} {request.path}":
             fault = self._faults.pop(0)
-        if fault in ("", "late", "412 after"):
-            answer = self._call(request, body)
+        if fault not in ("503", "409", "403"):
+            answer = self._call(request, body, conditional=fault != "unconditional")
         if fault == "late":
             assert request.transport is not None
             request.transport.abort()
-        elif fault:
+        elif fault in _CODES:
             xml = f"<Error><Code>{_CODES[fault]}</Code><Message>told to go wrong</Message></Error>"
             return web.Response(status=int(fault[:3]), body=xml.encode(), content_type="application/xml")
         return answer
 
-    def _call(self, request: web.Request, body: bytes) -> web.Response:
+    def _call(self, request: web.Request, body: bytes, *, conditional: bool) -> web.Response:
         environ = {
             "REQUEST_METHOD": request.method,
             "SCRIPT_NAME": "",
@@ -136,6 +137,8 @@ class _OneByOne:
             "wsgi.run_once": False,
         }
         for name, value in request.headers.items():
+            if not conditional and name == "If-None-Match":
+                continue
             if name not in ("Content-Type", "Content-Length", "Transfer-Encoding"):
                 environ[f"HTTP_{name.upper().replace('-', '_')}"] = value
         started: list[Any] = []
