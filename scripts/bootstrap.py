@@ -1,7 +1,7 @@
 """Sets up what a make target needs, in the clone and without a step by hand. Quick when everything is there.
 
 bootstrap.py lab                         the Python packages of the extra `lab`, in .venv
-bootstrap.py test --browser --node       those of `test`; Chromium; Node, and the packages of widgets/ and of tests/servers/
+bootstrap.py test --browser --node       those of `test`; Chromium; Node, and what widgets/ and tests/servers/ need
 
 Started by bootstrap.sh. Standard library only: it runs before anything is installed.
 """
@@ -50,7 +50,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("extra", help="the extra of the project to install: lab, test or bench")
     parser.add_argument("--browser", action="store_true", help="see to a Chromium that tests can drive")
-    parser.add_argument("--node", action="store_true", help="see to Node and to the packages of widgets/ and tests/servers/")
+    parser.add_argument(
+        "--node", action="store_true", help="see to Node and to the packages of widgets/ and tests/servers/"
+    )
     parser.add_argument("--pip", action="store_true", help="use pip even where uv could be had")
     wanted = parser.parse_args()
     try:

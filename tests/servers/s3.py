@@ -6,16 +6,18 @@ The process counts requests, and can be told to go wrong.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import io
 import json
 import sys
-import tempfile
-import time
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from threading import Lock
 from typing import Any
+
+from aiohttp import web
 
 from .process import Server, accepts, free_port
 
@@ -40,9 +42,16 @@ class S3Server(Server):
         super().__init__(
             command,
             log=directory / "s3.log",
-            ready=lambda: accepts(self.port),
+            ready=self._has_bucket,
             environment={**ACCESS, "PYTHONPATH": str(root)},
         )
+
+    def _has_bucket(self) -> bool:
+        if not accepts(self.port):
+            return False
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.endpoint}/{self.bucket}", timeout=30):
+            return True
+        return False
 
     @property
     def environment_of_clients(self) -> dict[str, str]:
@@ -53,8 +62,9 @@ class S3Server(Server):
         """Answer the next requests with a matching method and path wrongly, one fault each.
 
         Args:
-            *faults: ``"503"``: refuse it; ``"409"``, ``"403"`` likewise; ``"late"``: carry it out and hang up without an
-                answer; ``"412 after"``: carry it out and say that it failed.
+            *faults: ``"503"``: refuse it; ``"409"``, ``"403"`` likewise; ``"late"``: carry it out and hang up without
+                an answer; ``"412 after"``: carry it out and say that it failed; ``"unconditional"``: carry it out
+                whatever is there already.
             matching: A part of ``METHOD /path``.
         """
         self._control({"faults": list(faults), "matching": matching})
@@ -71,84 +81,96 @@ class S3Server(Server):
 
 # --- inside the process ---
 
-_Environ = dict[str, Any]
-_StartResponse = Callable[..., Any]
-_App = Callable[[_Environ, _StartResponse], Iterable[bytes]]
-
-_CODES = {"503": "SlowDown", "409": "ConditionalRequestConflict", "403": "AccessDenied", "412 after": "PreconditionFailed"}
+_CODES = {
+    "503": "SlowDown",
+    "409": "ConditionalRequestConflict",
+    "403": "AccessDenied",
+    "412 after": "PreconditionFailed",
+}
 
 
 class _OneByOne:
-    """An application that answers one request at a time."""
+    """Serves a WSGI application on an event loop: one request after the other, over connections that stay."""
 
-    def __init__(self, app: _App) -> None:
+    def __init__(self, app: Callable[..., Iterable[bytes]]) -> None:
         self._app = app
-        self._lock = Lock()
         self._counts: Counter[str] = Counter()
         self._faults: list[str] = []
         self._matching = ""
 
-    def __call__(self, environ: _Environ, start_response: _StartResponse) -> Iterable[bytes]:
-        if environ["PATH_INFO"] == _CONTROL:
-            return self._control(environ, start_response)
-        with self._lock:
-            what = f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}"
-            self._counts[_kind_of(environ)] += 1
-            fault = self._faults.pop(0) if self._faults and self._matching in what else ""
-            body: list[bytes] = []
-            if fault in ("", "late", "412 after"):
-                body = list(self._app(environ, start_response if not fault else lambda *_: lambda _: None))
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        body = await request.read()
+        if request.path == _CONTROL:
+            return self._control(json.loads(body))
+        self._counts[_kind_of(request)] += 1
+        fault = ""
+        if self._faults and self._matching in f"{request.method} {request.path}":
+            fault = self._faults.pop(0)
+        if fault not in ("503", "409", "403"):
+            answer = self._call(request, body, conditional=fault != "unconditional")
         if fault == "late":
-            environ["werkzeug.socket"].close()
-            raise ConnectionError("told to hang up")
-        if fault:
-            xml = f"<Error><Code>{_CODES[fault]}</Code><Message>told to go wrong</Message></Error>".encode()
-            headers = [("Content-Type", "application/xml"), ("Content-Length", str(len(xml)))]
-            start_response(f"{fault[:3]} told to go wrong", headers)
-            return [xml]
-        return body
+            assert request.transport is not None
+            request.transport.abort()
+        elif fault in _CODES:
+            xml = f"<Error><Code>{_CODES[fault]}</Code><Message>told to go wrong</Message></Error>"
+            return web.Response(status=int(fault[:3]), body=xml.encode(), content_type="application/xml")
+        return answer
 
-    def _control(self, environ: _Environ, start_response: _StartResponse) -> Iterable[bytes]:
-        command = json.loads(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])))
-        with self._lock:
-            counts, self._counts = self._counts, Counter()
-            if "faults" in command:
-                self._faults, self._matching = command["faults"], command["matching"]
-        answer = json.dumps(counts).encode()
-        start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(answer)))])
-        return [answer]
+    def _call(self, request: web.Request, body: bytes, *, conditional: bool) -> web.Response:
+        environ = {
+            "REQUEST_METHOD": request.method,
+            "SCRIPT_NAME": "",
+            "PATH_INFO": request.path,
+            "RAW_URI": request.raw_path,
+            "QUERY_STRING": request.query_string if "?" not in request.raw_path else request.raw_path.partition("?")[2],
+            "CONTENT_TYPE": request.headers.get("Content-Type", ""),
+            "CONTENT_LENGTH": str(len(body)),
+            "SERVER_NAME": "127.0.0.1",
+            "SERVER_PORT": request.host.rpartition(":")[2],
+            "SERVER_PROTOCOL": "HTTP/1.1",
+            "wsgi.version": (1, 0),
+            "wsgi.url_scheme": "http",
+            "wsgi.input": io.BytesIO(body),
+            "wsgi.errors": sys.stderr,
+            "wsgi.multithread": False,
+            "wsgi.multiprocess": False,
+            "wsgi.run_once": False,
+        }
+        for name, value in request.headers.items():
+            if not conditional and name == "If-None-Match":
+                continue
+            if name not in ("Content-Type", "Content-Length", "Transfer-Encoding"):
+                environ[f"HTTP_{name.upper().replace('-', '_')}"] = value
+        started: list[Any] = []
+        content = b"".join(self._app(environ, lambda *start: started.extend(start)))
+        headers = [(name, value) for name, value in started[1] if name not in ("Content-Length", "Connection")]
+        return web.Response(status=int(started[0][:3]), headers=headers, body=content)
+
+    def _control(self, command: dict[str, Any]) -> web.Response:
+        counts, self._counts = self._counts, Counter()
+        if "faults" in command:
+            self._faults, self._matching = command["faults"], command["matching"]
+        return web.json_response(counts)
 
 
-def _kind_of(environ: Mapping[str, Any]) -> str:
-    method, query = environ["REQUEST_METHOD"], environ["QUERY_STRING"]
-    return "LIST" if "list-type" in query else "DELETE" if "delete" in query else method
+def _kind_of(request: web.Request) -> str:
+    return "LIST" if "list-type" in request.query else "DELETE" if "delete" in request.query else request.method
 
 
-def _serve(port: int, bucket: str) -> None:
+async def _serve(port: int, bucket: str) -> None:
+    from moto.moto_server.werkzeug_app import create_backend_app
+
+    app = web.Application(client_max_size=2**30)
+    app.router.add_route("*", "/{path:.*}", _OneByOne(create_backend_app("s3")).answer)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
     import boto3
-    from moto.server import DomainDispatcherApplication, create_backend_app
-    from werkzeug.serving import WSGIRequestHandler, make_server
 
-    class Handler(WSGIRequestHandler):
-        protocol_version = "HTTP/1.1"  # connections stay
-
-        def log_request(self, *_: object) -> None:
-            pass
-
-    app = _OneByOne(DomainDispatcherApplication(create_backend_app))
-    server = make_server("127.0.0.1", port, app, threaded=True, request_handler=Handler)
-    import threading
-
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    boto3.client("s3", endpoint_url=f"http://127.0.0.1:{port}").create_bucket(Bucket=bucket)
-    while True:
-        time.sleep(3600)
-
-
-def scratch_directory() -> Path:
-    """A directory for a server's log."""
-    return Path(tempfile.mkdtemp(prefix="omniq-s3-"))
+    client = boto3.client("s3", endpoint_url=f"http://127.0.0.1:{port}")
+    await asyncio.to_thread(client.create_bucket, Bucket=bucket)
+    await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
-    _serve(int(sys.argv[1]), sys.argv[2])
+    asyncio.run(_serve(int(sys.argv[1]), sys.argv[2]))

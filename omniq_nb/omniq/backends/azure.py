@@ -1,8 +1,9 @@
 """Azure Blob Storage: a container as a store, over adlfs.
 
-Creation is an upload that must not overwrite: 409 says that the blob is there. Credentials are found as adlfs finds them
-(``AZURE_STORAGE_CONNECTION_STRING``, ``AZURE_STORAGE_ACCOUNT_NAME`` and ``..._KEY``, or what `DefaultAzureCredential`
-knows), or given as options of `adlfs.AzureBlobFileSystem`. What lies where, and what a task costs: see `objects`.
+Creation is an upload that must not overwrite: 409 says that the blob is there. Credentials are found as adlfs finds
+them (``AZURE_STORAGE_CONNECTION_STRING``, ``AZURE_STORAGE_ACCOUNT_NAME`` and ``..._KEY``, or what
+`DefaultAzureCredential` knows), or given as options of `adlfs.AzureBlobFileSystem`. What lies where, and what a task
+costs: see `objects`.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ class AzureContainer(Bucket):
     _container: Any = None
 
     async def connect(self) -> None:
-        # It keeps a hold of fsspec's own loop to clean up at the interpreter's end; its calls run on this one.
-        self._files = adlfs.AzureBlobFileSystem(asynchronous=True, skip_instance_cache=True, **self.options)
+        # Not asynchronous=True: at the interpreter's end it would look for fsspec's own loop, and complain.
+        self._files = adlfs.AzureBlobFileSystem(skip_instance_cache=True, **self.options)
         # The SDK's client: the file system's calls make a new one each time, and ask for more than they are told.
         self._container = self._files.service_client.get_container_client(self.bucket)
 

@@ -1,7 +1,7 @@
 """Google Cloud Storage: a bucket as a store, over gcsfs.
 
-Creation is an upload with ``ifGenerationMatch=0``: 412 says that the object is there. Every commit has a name of its own,
-as Google takes about one write a second under one name. Credentials are found as gcsfs finds them
+Creation is an upload with ``ifGenerationMatch=0``: 412 says that the object is there. Every commit has a name of its
+own, as Google takes about one write a second under one name. Credentials are found as gcsfs finds them
 (``GOOGLE_APPLICATION_CREDENTIALS``, `gcloud`'s, the machine's), or given as options of `gcsfs.GCSFileSystem`;
 ``STORAGE_EMULATOR_HOST`` leads to an emulator. What lies where, and what a task costs: see `objects`.
 """
@@ -53,14 +53,15 @@ class GCSBucket(Bucket):
     _files: Any = None
 
     async def connect(self) -> None:
-        options = {"requests_timeout": aiohttp.ClientTimeout(READ_SECONDS, sock_connect=CONNECT_SECONDS), **self.options}
+        options = {
+            "requests_timeout": aiohttp.ClientTimeout(READ_SECONDS, sock_connect=CONNECT_SECONDS),
+            **self.options,
+        }
         if os.environ.get(_EMULATOR):
             options.setdefault("token", "anon")
         loop = asyncio.get_running_loop()
         # Credentials are sought, which may mean to ask the machine's metadata server, before the loop is needed again.
-        self._files = await asyncio.to_thread(
-            _Files, asynchronous=True, loop=loop, skip_instance_cache=True, **options
-        )
+        self._files = await asyncio.to_thread(_Files, asynchronous=True, loop=loop, skip_instance_cache=True, **options)
         await self._files._set_session()  # noqa: SLF001 -- the only way to one on this loop
 
     async def close(self) -> None:

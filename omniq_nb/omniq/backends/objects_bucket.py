@@ -1,7 +1,8 @@
 """What the three clouds' buckets have in common, over fsspec's file systems.
 
-An adapter makes the file system, and says how to read, create, list and delete by it, and what its client's errors mean.
-The file systems' own retries are turned off where they can be: how often, and after what pause, is `Breaker`'s to say.
+An adapter makes the file system, and says how to read, create, list and delete by it, and what its client's errors
+mean. The file systems' own retries are turned off where they can be: how often, and after what pause, is `Breaker`'s to
+say.
 """
 
 from __future__ import annotations
@@ -50,6 +51,13 @@ class Bucket(ObjectStore):
 
     async def open(self, *, create: bool) -> int | None:
         await self.connect()
+        try:
+            return await self._look(create=create)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def _look(self, *, create: bool) -> int | None:
         try:
             return await self.look()
         except MissingBucketError:
@@ -109,7 +117,7 @@ class BucketDriver(ObjectDriver):
         parts = urlsplit(self.url)
         path = unquote(parts.path).strip("/")
         prefix = f"{path}/{self.namespace}/" if path else f"{self.namespace}/"
-        return self.bucket_class(parts.username or parts.netloc, prefix, self.file_system_options())
+        return self.bucket_class(parts.netloc.partition("@")[0], prefix, self.file_system_options())
 
     def file_system_options(self) -> dict[str, Any]:
         """What the file system takes: the user's options, and what the URL says besides."""
