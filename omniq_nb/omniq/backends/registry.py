@@ -30,9 +30,6 @@ _GCS = _Backend("omniq.backends.gcs", "GCSDriver", "gcs")
 _REDIS = _Backend("omniq.backends.redis", "RedisDriver", "redis")
 _POSTGRES = _Backend("omniq.backends.postgres", "PostgresDriver", "postgres")
 _NATS = _Backend("omniq.backends.nats", "NATSDriver", "nats")
-_S3 = _Backend("omniq.backends.s3", "S3Driver", "s3")
-_AZURE = _Backend("omniq.backends.azure", "AzureDriver", "azure")
-_GCS = _Backend("omniq.backends.gcs", "GCSDriver", "gcs")
 
 BACKENDS: dict[str, _Backend] = {
     "sqlite": _SQLITE,
@@ -51,11 +48,6 @@ BACKENDS: dict[str, _Backend] = {
     "postgres": _POSTGRES,
     "nats": _NATS,
     "tls": _NATS,
-    "s3": _S3,
-    "az": _AZURE,
-    "abfs": _AZURE,
-    "gs": _GCS,
-    "gcs": _GCS,
 }
 """Scheme to the driver that comes with OmniQ."""
 
