@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import Collection, Iterator
 from typing import Any, ClassVar
 
 import aiohttp
 import botocore.exceptions
+import botocore.loaders
 import s3fs
+from aiobotocore.session import AioSession
 
 from ..storage.driver import About
 from ..storage.events import BaseEventStorage
@@ -49,6 +52,9 @@ class S3Bucket(Bucket):
         loop = asyncio.get_running_loop()
         self._files = s3fs.S3FileSystem(asynchronous=True, loop=loop, skip_instance_cache=True, **options)
         self._files.retries = 1
+        if self._files.session is None:
+            self._files.session = AioSession(**self._files.kwargs)
+            self._files.session.register_component("data_loader", _descriptions())
         self._client = await self._files.set_session()
 
     async def close(self) -> None:
@@ -115,6 +121,12 @@ class S3Bucket(Bucket):
         for start in range(0, len(keys), _KEYS_PER_DELETION):
             page = {"Objects": keys[start : start + _KEYS_PER_DELETION], "Quiet": True}
             await self._call("delete_objects", Delete=page)
+
+
+@functools.cache
+def _descriptions() -> botocore.loaders.Loader:
+    """Amazon's services, as botocore describes them: megabytes of JSON, which each session would read anew."""
+    return botocore.loaders.create_loader()
 
 
 def _code(error: botocore.exceptions.ClientError) -> str:
