@@ -53,8 +53,8 @@ class S3Bucket(Bucket):
         self._files = s3fs.S3FileSystem(asynchronous=True, loop=loop, skip_instance_cache=True, **options)
         self._files.retries = 1
         if self._files.session is None:
-            self._files.session = AioSession(**self._files.kwargs)
-            self._files.session.register_component("data_loader", _descriptions())
+            session = self._files.session = AioSession(**self._files.kwargs)
+            session.register_component("data_loader", _descriptions(session.get_config_variable("data_path")))
         self._client = await self._files.set_session()
 
     async def close(self) -> None:
@@ -124,9 +124,9 @@ class S3Bucket(Bucket):
 
 
 @functools.cache
-def _descriptions() -> botocore.loaders.Loader:
+def _descriptions(path: str | None) -> botocore.loaders.Loader:
     """Amazon's services, as botocore describes them: megabytes of JSON, which each session would read anew."""
-    return botocore.loaders.create_loader()
+    return botocore.loaders.create_loader(path)
 
 
 def _code(error: botocore.exceptions.ClientError) -> str:
