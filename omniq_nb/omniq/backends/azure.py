@@ -9,6 +9,7 @@ costs: see `objects`.
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Collection, Iterator
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
@@ -29,7 +30,14 @@ from ..storage.results import BaseResultStorage
 from ..storage.schedules import BaseScheduleStorage
 from .objects_bucket import CONNECT_SECONDS, READ_SECONDS, Bucket, BucketDriver, MissingBucketError, server_clock
 
-_CALL: dict[str, Any] = {"retry_total": 0, "connection_timeout": CONNECT_SECONDS, "read_timeout": READ_SECONDS}
+_quiet = logging.getLogger("omniq.azure")
+_quiet.setLevel(logging.WARNING)  # the SDK tells its logger of each request, with all headers, at INFO
+_CALL: dict[str, Any] = {
+    "retry_total": 0,
+    "connection_timeout": CONNECT_SECONDS,
+    "read_timeout": READ_SECONDS,
+    "logger": _quiet,
+}
 _NO_CONTAINER = frozenset({"ContainerNotFound", "ContainerBeingDeleted"})
 
 
