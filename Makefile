@@ -60,7 +60,7 @@ widgets-check: setup-node ## the front end: types, lint, unit tests, size, and t
 	$(call step,widgets: bundle)
 	@$(NPM) check-bundle
 
-pytest: setup setup-browser ## every Python test, the notebooks and the browser among them
+pytest: setup setup-browser setup-node ## every Python test, the notebooks and the browser among them
 	$(call step,pytest)
 	@$(WITH_VENV) pytest $(PYTEST_ARGS)
 
@@ -93,7 +93,7 @@ clean: ## remove outputs and caches, but no .omniq: those are people's tasks
 	find omniq_nb tests scripts notebooks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean ## remove the environment and the front end's packages as well
-	rm -rf .venv widgets/node_modules
+	rm -rf .venv widgets/node_modules tests/servers/node_modules
 
 setup:
 	@$(BOOTSTRAP) test

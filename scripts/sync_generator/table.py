@@ -60,6 +60,9 @@ SOURCES = (
     _backend("redis", "Redis"),
     _backend("postgres", "Postgres"),
     _backend("files", "File"),
+    _backend("s3", "S3"),
+    _backend("azure", "Azure"),
+    _backend("gcs", "GCS"),
     _backend("nats", "NATS"),
 )
 TWINS = {name: twin for source in SOURCES for name, twin in source.twins.items()}

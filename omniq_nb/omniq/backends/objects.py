@@ -38,7 +38,15 @@ from typing import Any, ClassVar, Unpack
 from urllib.parse import parse_qs, urlsplit
 
 from ..clock import Clock, system_clock
-from ..errors import ConfigError, NotOpenError, StoreBusyError, StoreCorruptError, StoreError, StoreTooNewError
+from ..errors import (
+    ConfigError,
+    NotOpenError,
+    StoreBusyError,
+    StoreCorruptError,
+    StoreError,
+    StoreTooNewError,
+    StoreTooOldError,
+)
 from ..models.event import TaskEvent
 from ..models.record import Columns, EventFilter, Filter, Op, Page, Record
 from ..storage.driver import DriverSettings, Key, Position
@@ -131,11 +139,11 @@ class ObjectDriver(RemoteDriver, Listener):
                 self.clock = _shifted(offset)
 
     async def _check_marker(self, log: Log) -> None:
+        text = _MARKER_TEXT + b"%d\n" % FORMAT
         marker = await log.get(MARKER)
-        if marker is None and not await log.create(MARKER, _MARKER_TEXT + b"%d\n" % FORMAT):
-            marker = await log.get(MARKER)
-        if marker is None:
-            return
+        if marker is None and await log.create(MARKER, text) and await log.create(MARKER, text):
+            raise StoreTooOldError(self.url, "it lets two writers create the same object: it ignores the condition")
+        marker = marker or await log.get(MARKER) or text
         version = marker.removeprefix(_MARKER_TEXT).strip()
         if not marker.startswith(_MARKER_TEXT) or not version.isdigit():
             raise StoreCorruptError(self.url, f"its object {MARKER!r} is some other program's")

@@ -18,7 +18,8 @@ from ..storage.driver import Key
 from .objects_format import Checkpoint, Commit, Manifest, Row, RunBody, Segment, Trim, patched
 from .objects_index import KindIndex
 
-_MARK_SECONDS = 1.0
+MARK_SECONDS = 1.0
+"""How often it is noted which commit was known when."""
 
 
 class Changes(NamedTuple):
@@ -200,7 +201,7 @@ class Replica:
     def touch(self, moment: float) -> None:
         """Note a contact."""
         self.contact = max(self.contact, moment)
-        if not self._marks or moment - self._marks[-1][0] >= _MARK_SECONDS:
+        if not self._marks or moment - self._marks[-1][0] >= MARK_SECONDS:
             self._marks.append((moment, self.state.position))
 
     def position_before(self, moment: float) -> int:

@@ -24,6 +24,9 @@ class _Backend(NamedTuple):
 _SQLITE = _Backend("omniq.backends.sqlite", "SQLiteDriver", "")
 _MEMORY = _Backend("omniq.backends.memory", "MemoryDriver", "")
 _FILE = _Backend("omniq.backends.files", "FileDriver", "")
+_S3 = _Backend("omniq.backends.s3", "S3Driver", "s3")
+_AZURE = _Backend("omniq.backends.azure", "AzureDriver", "azure")
+_GCS = _Backend("omniq.backends.gcs", "GCSDriver", "gcs")
 _REDIS = _Backend("omniq.backends.redis", "RedisDriver", "redis")
 _POSTGRES = _Backend("omniq.backends.postgres", "PostgresDriver", "postgres")
 _NATS = _Backend("omniq.backends.nats", "NATSDriver", "nats")
@@ -32,6 +35,11 @@ BACKENDS: dict[str, _Backend] = {
     "sqlite": _SQLITE,
     "memory": _MEMORY,
     "file": _FILE,
+    "s3": _S3,
+    "az": _AZURE,
+    "abfs": _AZURE,
+    "gs": _GCS,
+    "gcs": _GCS,
     "redis": _REDIS,
     "rediss": _REDIS,
     "redis+cluster": _REDIS,

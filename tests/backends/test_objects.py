@@ -1,0 +1,223 @@
+"""Files and buckets: what a task costs in requests, what a large backlog costs, and what upkeep leaves behind."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from omniq import AsyncOmniQ
+from omniq.backends import objects_state, objects_upkeep
+from omniq.backends.files import FileDriver, Files
+from omniq.backends.s3 import S3Driver
+from omniq.clock import SECOND, system_clock
+from omniq.core.settlement import Succeeded
+from omniq.errors import ConfigError
+from omniq.models.event import TaskEvent
+from omniq.models.record import Append, EventFilter, Insert, Op, Record, Replace
+from omniq.models.task import TaskSpec
+from omniq.storage.queue import BaseTaskQueue
+from omniq.storage.results import BaseResultStorage, StoredOutcome
+
+from tests.servers import raw_files
+from tests.servers.s3 import S3Server
+
+
+def _record(key: str, body: bytes = b"body") -> Record:
+    now = system_clock()
+    return Record("task", key, "default", "pending", 0, now, None, 0, 1, now, now, None, body)
+
+
+@pytest.fixture
+def file_url(tmp_path: Path) -> str:
+    return f"file:///{tmp_path}/store"
+
+
+# --- what a task costs ---
+
+
+@pytest.fixture
+def server(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
+    with S3Server(tmp_path_factory.mktemp("s3")) as server:
+        for name, value in server.environment_of_clients.items():
+            monkeypatch.setenv(name, value)
+        yield server
+
+
+@pytest.mark.parametrize("tasks", [1, 500])
+async def test_requests_from_enqueueing_to_the_result_are_few_however_many_tasks(server: S3Server, tasks: int) -> None:
+    spec = TaskSpec("f", b"arguments")
+    async with S3Driver(f"s3://{server.bucket}/costs-{tasks}") as driver:
+        queue = BaseTaskQueue(driver)
+        await queue.enqueue(spec, "warm-up")
+        await queue.claim("worker", 1, 30 * SECOND)
+        server.requests()
+
+        now = system_clock()
+        records = [Record("task", f"{n:03}", "default", "pending", 0, now, None, 0, 1, now, now, None, b"") for n in
+                   range(tasks)]  # fmt: skip
+        specs = [(await _enqueueable(record, spec), spec) for record in records]
+        assert await queue.put(specs) == [True] * tasks
+        assert server.requests() == {"PUT": 1}
+
+        claimed = await queue.claim("worker", tasks, 30 * SECOND)
+        assert len(claimed) == tasks
+        cost = server.requests()
+        assert cost["PUT"] == 1
+        assert cost.total() <= 2, "a look for paused queues, and the claim"
+
+        ended = [queue.settlement(each, Succeeded(b"42"), worker="worker", started_at=now) for each in claimed]
+        assert await queue.settle_all(ended) == [True] * tasks
+        assert server.requests() == {"PUT": 1}
+
+        outcomes = await BaseResultStorage(driver).outcomes([record.key for record in records])
+        assert all(isinstance(outcome, StoredOutcome) for outcome in outcomes)
+        assert server.requests().total() <= 2
+
+
+async def _enqueueable(record: Record, spec: TaskSpec) -> Record:
+    from omniq.core import lifecycle
+
+    return lifecycle.enqueue(record.key, "default", 0, spec, record.created_at, record.created_at, None)
+
+
+async def test_large_bodies_are_objects_of_their_own_and_go_with_their_records(server: S3Server) -> None:
+    async with S3Driver(f"s3://{server.bucket}/bodies") as driver:
+        await driver.write([Insert(_record("warm-up"))])
+        server.requests()
+        assert await driver.write([Insert(_record("a", b"x" * 100_000))]) == [True]
+        assert server.requests() == {"PUT": 2}
+        (read,) = await driver.get([("task", "a")])
+        assert read is not None
+        assert read.body == b"x" * 100_000
+        assert server.requests() == {"GET": 2}
+        done: Op = Replace(Record(*(*_fields(read)[:3], "done", 0, None, *_fields(read)[6:])), read)
+        assert await driver.write([done]) == [True]
+        assert server.requests() == {"PUT": 1}, "a body that stays as it is is not written again"
+
+
+def _fields(record: Record) -> list[Any]:
+    return [getattr(record, name) for name in Record.__struct_fields__]
+
+
+# --- a large backlog ---
+
+
+async def test_claim_from_a_large_backlog_costs_what_one_from_a_small_one_does(tmp_path: Path) -> None:
+    seconds: dict[int, list[float]] = {1_000: [], 100_000: []}
+    drivers = {n: FileDriver(f"file:///{tmp_path}/{n}") for n in seconds}
+    for n, driver in drivers.items():
+        await driver.open()
+        for start in range(0, n, 10_000):
+            records = [_record(f"{start + k:06}") for k in range(min(n, 10_000))]
+            assert all(await driver.write([Insert(record) for record in records]))
+        while driver._looking_after is not None:
+            await asyncio.wait([driver._looking_after])
+    for _ in range(60):
+        for n, driver in drivers.items():
+            began = time.perf_counter()
+            assert len(await driver.claim("task", None, "worker", 10, 30 * SECOND)) == 10
+            seconds[n].append(time.perf_counter() - began)
+    for driver in drivers.values():
+        await driver.close()
+    # The faster half of each: the machine may be busy.
+    large, small = (statistics.quantiles(seconds[n])[0] for n in (100_000, 1_000))
+    assert large < 1.5 * small
+
+
+# --- upkeep ---
+
+
+@pytest.fixture
+def eager_upkeep(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(objects_upkeep, "COMMITS_PER_CHECKPOINT", 5)
+    monkeypatch.setattr(objects_upkeep, "EVENTS_PER_SEGMENT", 10)
+    monkeypatch.setattr(objects_upkeep, "SEGMENTS_PER_PARQUET", 4)
+    monkeypatch.setattr(objects_state, "MARK_SECONDS", 0.0)
+    monkeypatch.setattr(Files, "grace", 0.0)
+
+
+@pytest.mark.usefixtures("eager_upkeep")
+async def test_old_events_become_parquet_files_that_are_queried_like_the_others(file_url: str) -> None:
+    kinds = ("task.enqueued", "task.started", "task.succeeded")
+    events = [TaskEvent(n * SECOND, kinds[n % 3], f"{n % 7}", queue="io" if n % 2 else "cpu") for n in range(300)]
+    async with FileDriver(file_url) as driver:
+        _, start = await driver.log_end()
+        for n in range(0, 300, 3):
+            assert await driver.write([Append(tuple(events[n : n + 3]))]) == [True]
+    files = list((raw_files.root_of(file_url) / "events").glob("*.parquet"))
+    assert files, "no Parquet file was made"
+    assert len(pl.read_parquet(files)) >= 4 * 10
+    async with FileDriver(file_url) as driver:
+        match = EventFilter(task_id="3", types=("task.s*",), since=20 * SECOND, until=250 * SECOND)
+        found = await driver.query(EventFilter(task_id="3", types=("task.started",), queue="io", since=20 * SECOND))
+        expected = [e for e in events if (e.task_id, e.event_type, e.queue) == ("3", kinds[1], "io")]
+        assert found["ts"] == [event.ts for event in expected if event.ts >= 20 * SECOND]
+        assert (await driver.query(match))["ts"] == []
+        assert (await driver.query(EventFilter(limit=4)))["ts"] == [n * SECOND for n in range(296, 300)]
+        read, end = await driver.read_log(start, 1000)
+        assert read == events
+        assert await driver.trim_log(100 * SECOND) == 100
+        assert (await driver.query(EventFilter(types=("task.*",))))["ts"] == [n * SECOND for n in range(100, 300)]
+        assert await driver.read_log(end) == ([], end)
+
+
+@pytest.mark.usefixtures("eager_upkeep")
+async def test_what_is_over_is_deleted(file_url: str) -> None:
+    root = raw_files.root_of(file_url)
+    async with FileDriver(file_url) as driver:
+        for n in range(60):
+            assert await driver.write([Insert(_record(f"{n}", b"x" * 3000))]) == [True]
+            (held,) = await driver.claim("task", None, "worker", 1, 30 * SECOND)
+            assert await driver.write([Replace(Record(*(*_fields(held)[:12], b"small")), held)]) == [True]
+    counts = {
+        name: sum(path.is_file() for path in (root / name).rglob("*")) for name in ("log", "checkpoints", "blobs")
+    }
+    assert counts["checkpoints"] == 1
+    assert counts["log"] < 60
+    assert counts["blobs"] == 0
+    assert len(raw_files.raw_store(file_url).rows) == 60
+
+
+@pytest.mark.usefixtures("eager_upkeep")
+async def test_objects_that_nobody_names_are_swept_up_after_a_day(
+    file_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(objects_upkeep, "_CHECKPOINTS_PER_SWEEP", 1)
+    root = raw_files.root_of(file_url)
+    day_ago, now = (system_clock() - 90_000 * SECOND) // 1000, system_clock() // 1000
+    async with FileDriver(file_url) as driver:
+        old, young = (root / "blobs" / f"{moment:012x}{'0' * 12}-{'0' * 32}" for moment in (day_ago, now))
+        (root / "blobs").mkdir()
+        for path in (old, young):
+            path.write_bytes(b"left behind")
+        for n in range(12):
+            assert await driver.write([Insert(_record(f"{n}"))]) == [True]
+    assert [path.name for path in (root / "blobs").iterdir()] == [young.name]
+
+
+# --- the URL ---
+
+
+async def test_namespaces_separate_stores_at_one_place(file_url: str) -> None:
+    async with FileDriver(file_url) as one, FileDriver(f"{file_url}?namespace=two") as two:
+        assert await one.write([Insert(_record("a"))]) == [True]
+        assert await two.count("task") == {}
+        assert await two.write([Insert(_record("a"))]) == [True]
+
+
+@pytest.mark.parametrize("query", ["namspace=x", "namespace=", "namespace=a/b", "create=yes", "create"])
+def test_url_that_says_something_else_is_refused(file_url: str, query: str) -> None:
+    with pytest.raises(ConfigError):
+        FileDriver(f"{file_url}?{query}")
+
+
+async def test_path_may_hold_any_characters(tmp_path: Path) -> None:
+    async with AsyncOmniQ(f"file:///{tmp_path}/a%20b%23c", secret="a secret of enough bytes") as app:
+        await app.enqueue("f")
+    assert (tmp_path / "a b#c" / "omniq" / "log").is_dir()
