@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,11 +16,35 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, Playwright, ViewportSize, expect
 
 TOKEN = "omniq-tests"
 PATIENCE = 60_000
 """Milliseconds that anything may take; what is measured is whether it happens."""
+VIEWPORT: ViewportSize = {"width": 1280, "height": 1000}
+
+_BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+_ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+def launch(playwright: Playwright) -> Browser:
+    """The machine's own browser.
+
+    Raises:
+        FileNotFoundError: There is none on the PATH.
+    """
+    program = next((path for name in _BROWSERS if (path := shutil.which(name))), None)
+    if program is None:
+        raise FileNotFoundError(f"no browser: none of {', '.join(_BROWSERS)} is on the PATH")
+    return playwright.chromium.launch(executable_path=program, args=list(_ARGUMENTS))
 
 
 def _die_with_parent() -> None:

@@ -1,0 +1,111 @@
+"""Watches a page while a dashboard moves in it, for the browser tests and the benchmarks."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from playwright.sync_api import Page
+
+_SCRIPT = (Path(__file__).parent / "page_probe.js").read_text()
+_UNANSWERED = "() => document.querySelector('.oq-tasks-list')?.getAttribute('aria-busy') === 'true'"
+
+
+class Seen(NamedTuple):
+    """What a page went through. Times are milliseconds.
+
+    Attributes:
+        seconds: How long it was watched.
+        frames: From each animation frame to the next.
+        long_tasks: What kept the page's thread for more than 50 ms at a time.
+        clicks: For each click on a tab: until it was drawn as pressed, and until the tasks were drawn that it asks for.
+        counts: The numbers of succeeded tasks that were shown, one after the other.
+        renders: How many times something in the view changed; what changes together counts once.
+        nodes: The most elements that the view had.
+        busy: Of the page's thread, the share of the time that it worked, and of that for style and layout.
+    """
+
+    seconds: float
+    frames: list[float]
+    long_tasks: list[float]
+    clicks: list[dict[str, float | None]]
+    counts: list[str]
+    renders: int
+    nodes: int
+    busy: dict[str, float]
+
+
+class Size(NamedTuple):
+    """What a page holds after its garbage was collected.
+
+    Attributes:
+        nodes: DOM nodes, those among them that nobody sees but somebody holds.
+        listeners: Event listeners.
+        heap: Bytes of JavaScript.
+    """
+
+    nodes: int
+    listeners: int
+    heap: int
+
+
+class Probe:
+    """A page under observation.
+
+    Args:
+        page: In Chromium.
+    """
+
+    def __init__(self, page: Page) -> None:
+        self._page = page
+        self._devtools = page.context.new_cdp_session(page)
+        self._devtools.send("Performance.enable")
+        page.evaluate(_SCRIPT)
+        self._began = 0.0
+        self._at_first: dict[str, float] = {}
+
+    def start(self) -> None:
+        """Watch from now on."""
+        self._at_first = self._metrics()
+        self._began = time.monotonic()
+        self._page.evaluate("omniqProbe.start()")
+
+    def stop(self) -> Seen:
+        """What was seen."""
+        found: dict[str, Any] = self._page.evaluate("omniqProbe.stop()")
+        seconds = time.monotonic() - self._began
+        spent = {name: value - self._at_first[name] for name, value in self._metrics().items()}
+        busy = {
+            "all": spent["TaskDuration"] / seconds,
+            "script": spent["ScriptDuration"] / seconds,
+            "layout": (spent["LayoutDuration"] + spent["RecalcStyleDuration"]) / seconds,
+        }
+        return Seen(
+            seconds=seconds,
+            frames=found["frames"],
+            long_tasks=found["long"],
+            clicks=found["clicks"],
+            counts=found["counts"],
+            renders=found["renders"],
+            nodes=found["nodes"],
+            busy=busy,
+        )
+
+    def size(self) -> Size:
+        """What the page holds now."""
+        self._devtools.send("HeapProfiler.collectGarbage")
+        metrics = self._metrics()
+        return Size(int(metrics["Nodes"]), int(metrics["JSEventListeners"]), int(metrics["JSHeapUsedSize"]))
+
+    def click_tab(self, label: str) -> None:
+        """Choose which tasks the dashboard lists, with the mouse, and wait until it has got them."""
+        # By its place: the driver's own click would look for several frames whether the button stands still.
+        box = self._page.locator(f".omniq .oq-tab[title='{label}']").bounding_box()
+        assert box is not None
+        self._page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        while self._page.evaluate(_UNANSWERED):
+            self._page.wait_for_timeout(50)
+
+    def _metrics(self) -> dict[str, float]:
+        return {each["name"]: each["value"] for each in self._devtools.send("Performance.getMetrics")["metrics"]}
