@@ -23,7 +23,7 @@ class Seen(NamedTuple):
         counts: The numbers of succeeded tasks that were shown, one after the other.
         renders: How many times something in the view changed; what changes together counts once.
         nodes: The most elements that the view had.
-        busy: Of the page's thread, the share of the time that it worked, and of that for style and layout.
+        busy: The share of a processor's time that the page's thread used: a busy machine does not add to it.
     """
 
     seconds: float
@@ -33,7 +33,7 @@ class Seen(NamedTuple):
     counts: list[str]
     renders: int
     nodes: int
-    busy: dict[str, float]
+    busy: float
 
 
 class Size(NamedTuple):
@@ -60,14 +60,14 @@ class Probe:
     def __init__(self, page: Page) -> None:
         self._page = page
         self._devtools = page.context.new_cdp_session(page)
-        self._devtools.send("Performance.enable")
+        self._devtools.send("Performance.enable", {"timeDomain": "threadTicks"})
         page.evaluate(_SCRIPT)
         self._began = 0.0
-        self._at_first: dict[str, float] = {}
+        self._used = 0.0
 
     def start(self) -> None:
         """Watch from now on."""
-        self._at_first = self._metrics()
+        self._used = self._metrics()["ThreadTime"]
         self._began = time.monotonic()
         self._page.evaluate("omniqProbe.start()")
 
@@ -75,12 +75,7 @@ class Probe:
         """What was seen."""
         found: dict[str, Any] = self._page.evaluate("omniqProbe.stop()")
         seconds = time.monotonic() - self._began
-        spent = {name: value - self._at_first[name] for name, value in self._metrics().items()}
-        busy = {
-            "all": spent["TaskDuration"] / seconds,
-            "script": spent["ScriptDuration"] / seconds,
-            "layout": (spent["LayoutDuration"] + spent["RecalcStyleDuration"]) / seconds,
-        }
+        busy = (self._metrics()["ThreadTime"] - self._used) / seconds
         return Seen(
             seconds=seconds,
             frames=found["frames"],

@@ -5,6 +5,7 @@ import { hold } from "../hold";
 import type { TaskRow } from "../model";
 import { usePage } from "../page";
 import type { TaskQuery } from "../query";
+import { reuse, type Slots } from "../slots";
 import { Glyph } from "./icons";
 import { TaskLine } from "./TaskLine";
 
@@ -24,6 +25,11 @@ export function TaskTable({ query, opened, onOpen }: Props) {
   const listed = JSON.stringify([page, filter]);
   if (!holding.value || snapshot.current?.of !== listed) snapshot.current = { of: listed, rows };
   const shown = hold(snapshot.current.rows, rows);
+  const slots = useRef<Slots>(new Map());
+  slots.current = reuse(
+    slots.current,
+    shown.rows.map((row) => row.id),
+  );
   const filtered = filter.status !== null || filter.queue !== null || filter.func !== null;
 
   return (
@@ -71,7 +77,7 @@ export function TaskTable({ query, opened, onOpen }: Props) {
             }}
           >
             {shown.rows.map((row) => (
-              <TaskLine key={row.id} row={row} open={row.id === opened} onOpen={onOpen} />
+              <TaskLine key={slots.current.get(row.id)} row={row} open={row.id === opened} onOpen={onOpen} />
             ))}
           </tbody>
         </table>
