@@ -164,6 +164,13 @@ class Notebook:
         self.page.locator(".lm-MenuBar-itemLabel:text-is('Run')").click()
         self.page.locator(".lm-Menu-itemLabel:text-is('Run All Cells')").click()
 
+    def darken(self) -> None:
+        """Choose JupyterLab's dark theme."""
+        self.page.locator(".lm-MenuBar-itemLabel:text-is('Settings')").click()
+        self.page.locator(".lm-Menu-itemLabel:text-is('Theme')").hover()
+        self.page.locator(".lm-Menu-itemLabel:text-is('JupyterLab Dark')").click()
+        self.page.wait_for_timeout(1000)  # the style sheet is loaded meanwhile
+
     def save(self) -> None:
         before = self.file.stat().st_mtime_ns
         self.page.keyboard.press("Escape")

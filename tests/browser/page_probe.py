@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from playwright.sync_api import Page
+from playwright.sync_api import Page, WebSocket
 
 _SCRIPT = (Path(__file__).parent / "page_probe.js").read_text()
+_UPDATE = re.compile(rb'"type": ?"update"')
+_STATE = re.compile(rb'"method": ?"update"')
 _UNANSWERED = "() => document.querySelector('.oq-tasks-list')?.getAttribute('aria-busy') === 'true'"
 
 
@@ -104,3 +107,36 @@ class Probe:
 
     def _metrics(self) -> dict[str, float]:
         return {each["name"]: each["value"] for each in self._devtools.send("Performance.getMetrics")["metrics"]}
+
+
+class Traffic:
+    """What a kernel tells a page's views, from now on: sizes of messages in bytes.
+
+    Args:
+        page: Before it is opened: its connections are watched from their beginning.
+
+    Attributes:
+        updates: Of the messages that say what has changed.
+        states: Of the renewals of what a reload finds.
+    """
+
+    def __init__(self, page: Page) -> None:
+        self.updates: list[int] = []
+        self.states: list[int] = []
+        page.on("websocket", self._follow)
+
+    def _follow(self, socket: WebSocket) -> None:
+        socket.on("framereceived", self._take)
+
+    def _take(self, payload: bytes | str) -> None:
+        data = payload.encode() if isinstance(payload, str) else payload
+        if b"comm_msg" in data:
+            if _UPDATE.search(data):
+                self.updates.append(len(data))
+            elif _STATE.search(data):
+                self.states.append(len(data))
+
+    def clear(self) -> None:
+        """Count from now on."""
+        self.updates.clear()
+        self.states.clear()
