@@ -1,5 +1,6 @@
 import { describe, expect, it, vi } from "vitest";
 import { REPLY_TIMEOUT } from "../../src/commands";
+import { STEP } from "../../src/components/useLines";
 import type { Model, TaskRow } from "../../src/model";
 import { counts, event, fakeTime, NOW, row, settle, show, tasks } from "../support";
 
@@ -198,6 +199,26 @@ describe("tasks", () => {
     page.find(".oq-task-open").click();
     await settle();
     expect(page.commands("detail")[0]?.args).toEqual({ task_id: "r2" });
+  });
+
+  it("fills many rows in steps, the first ones first, and all of them in the end", async () => {
+    const flood = (name: string) => tasks([...Array(50).keys()].map((n) => row({ id: `${name}${n}` })));
+    const drawn = () =>
+      page
+        .texts(".oq-task .oq-id")
+        .map((id) => id[0])
+        .join("");
+    const page = await show("dashboard", { tasks: flood("a") });
+    expect(drawn()).toBe("a".repeat(50));
+    await settle(1_000);
+    page.tell({ tasks: flood("b") });
+    const seen = new Set<string>();
+    for (let ms = 0; ms < 100; ms += 4) {
+      await settle(4);
+      seen.add(drawn());
+    }
+    const steps = [0, STEP, 2 * STEP, 50].map((some) => "b".repeat(some) + "a".repeat(50 - some));
+    expect([...seen]).toEqual(steps);
   });
 
   it("makes no task's button another's", async () => {
