@@ -13,6 +13,7 @@ import pytest
 
 HERE = Path(__file__).parent
 SCENARIOS = ("drain", "enqueue", "latency", "kernel", "backlog", "durability", "memory", "import", "dashboard")
+IN_A_BROWSER = pytest.param("page", marks=pytest.mark.browser)
 EXACT = ("lost", "duplicates", "unsettled")
 
 
@@ -38,7 +39,7 @@ def results(directory: Path, scenario: str) -> dict[str, Any]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.parametrize("scenario", [*SCENARIOS, IN_A_BROWSER])
 def test_a_scenario_gives_its_figures_and_no_task_is_lost_or_runs_twice(
     run: Any, tmp_path: Path, scenario: str
 ) -> None:

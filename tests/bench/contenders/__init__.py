@@ -5,6 +5,8 @@ from __future__ import annotations
 MODULES = {
     "omniq": "omniq_sqlite",
     "omniq-full": "omniq_sqlite",
+    "omniq-closed": "omniq_sqlite",
+    "omniq-idle": "omniq_sqlite",
     "omniq-memory": "omniq_kernel",
     "omniq-kernel": "omniq_kernel",
     "huey": "huey_sqlite",

@@ -11,6 +11,7 @@ from .imports import Imports
 from .kernel import Kernel
 from .latency import Latency
 from .memory import Memory
+from .page import Page
 from .sending import Sending
 
 SCENARIOS: dict[str, Scenario] = {
@@ -25,6 +26,7 @@ SCENARIOS: dict[str, Scenario] = {
         Memory(),
         Imports(),
         Dashboard(),
+        Page(),
     )
 }
 """In the order of the report."""
