@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import statistics
 import time
 from collections.abc import Iterator
@@ -116,8 +115,7 @@ async def test_claim_from_a_large_backlog_costs_what_one_from_a_small_one_does(t
         for start in range(0, n, 10_000):
             records = [_record(f"{start + k:06}") for k in range(min(n, 10_000))]
             assert all(await driver.write([Insert(record) for record in records]))
-        while driver._looking_after is not None:
-            await asyncio.wait([driver._looking_after])
+        await driver._upkeep.finish()
     for _ in range(60):
         for n, driver in drivers.items():
             began = time.perf_counter()

@@ -40,4 +40,4 @@ class TestFilesWithConstantUpkeep(TestFiles):
         monkeypatch.setattr(objects_upkeep, "SEGMENTS_PER_PARQUET", 3)
         monkeypatch.setattr(objects_plan, "INLINE_BYTES", 4)
         monkeypatch.setattr(objects_state, "MARK_SECONDS", 0.0)
-        monkeypatch.setattr(Files, "grace", 0.0)
+        monkeypatch.setattr(Files, "grace", 1.0)

@@ -10,9 +10,10 @@ that build on each other, take a few more within one transaction. `claim` costs 
 of `write` that arrive while another is under way go out together in the next (group commit); claims and reads go out at
 once on other connections.
 
-``durability="normal"`` leaves `synchronous_commit` as the server has it, by default on: then nothing that was returned
-is lost, neither with the server's process nor with the power. ``"full"`` turns it on for what OmniQ writes, where the
-server, the database or the user has it off.
+``durability="normal"`` leaves `synchronous_commit` as the server has it, by default on: then nothing that was written
+is lost, neither with the server's process nor with the power. Claims alone do not wait for the disk: one that a crash
+of the server undoes is made again. ``"full"`` turns it on for all that OmniQ writes, where the server, the database or
+the user has it off.
 """
 
 from __future__ import annotations

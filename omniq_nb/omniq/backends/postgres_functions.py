@@ -160,9 +160,8 @@ BEGIN
     IF present > deadline THEN
         RETURN;
     END IF;
-    IF flush THEN
-        PERFORM set_config('synchronous_commit', 'on', true);
-    END IF;
+    -- A claim is no promise to anybody: if the server crashes, it may be forgotten, and the task is claimed again.
+    PERFORM set_config('synchronous_commit', CASE WHEN flush THEN 'on' ELSE 'off' END, true);
     UPDATE {s}.records SET ready = true WHERE ctid = ANY (ARRAY(
         SELECT ctid FROM {s}.records WHERE kind = wanted_kind AND NOT ready AND due_at <= present
         ORDER BY due_at LIMIT 10000 FOR UPDATE SKIP LOCKED

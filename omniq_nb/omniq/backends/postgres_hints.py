@@ -24,6 +24,9 @@ logger = logging.getLogger("omniq")
 CHANGED, CLAIMABLE = "c", "q"
 """What a hint says: something changed; something changed that may be claimable."""
 
+_NOTIFY = "SELECT set_config('synchronous_commit', 'off', true), pg_notify($1, $2)"
+"""A hint is heard when its transaction has ended, which need not wait for the disk."""
+
 _BURST, _PER_SECOND = 20, 100
 """Hints that may go out at once, and how many may go out for long."""
 _PING_SECONDS = 15.0
@@ -92,7 +95,7 @@ class Hints:
             while self._due is not None:
                 await self._await_allowance()
                 payload, self._due = self._due, None
-                await self._send("SELECT pg_notify($1, $2)", self.channel, payload)
+                await self._send(_NOTIFY, self.channel, payload)
         except StoreError as error:
             self._due = None
             logger.debug("a hint could not be sent: %s", error)
