@@ -12,7 +12,18 @@ from typing import Any
 import pytest
 
 HERE = Path(__file__).parent
-SCENARIOS = ("drain", "enqueue", "latency", "kernel", "backlog", "durability", "memory", "import", "dashboard")
+SCENARIOS = (
+    "drain",
+    "enqueue",
+    "latency",
+    "kernel",
+    "backlog",
+    "durability",
+    "memory",
+    "import",
+    "dashboard",
+    "drain-redis",
+)
 EXACT = ("lost", "duplicates", "unsettled")
 
 
@@ -61,14 +72,21 @@ def test_a_scenario_gives_its_figures_and_no_task_is_lost_or_runs_twice(
 
 
 def test_a_peer_that_is_not_installed_is_named(run: Any, tmp_path: Path) -> None:
-    bare = tmp_path / "bare"
-    bare.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S "$@"\n')
-    bare.chmod(0o755)
+    bare = program(tmp_path / "bare", f'exec "{sys.executable}" -S "$@"')
+    broken = program(tmp_path / "broken", "echo this one is broken >&2; exit 1")
+    pythons = ("--peer-python", bare, "--peer-python", f"flexiq={broken}")
 
-    said = run("--only", "enqueue", "--scale", "0", "--rounds", "1", "--against", "huey", "--peer-python", str(bare))
+    said = run("--only", "enqueue", "--scale", "0", "--rounds", "1", "--against", "huey,flexiq", *pythons)
 
     assert "| huey | not installed: huey |" in said
+    assert "| flexiq | can't be loaded: this one is broken |" in said
     assert "| litequeue | left out of this run |" in said
+
+
+def program(path: Path, script: str) -> str:
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return str(path)
 
 
 def test_a_scenario_that_is_run_again_leaves_the_others_in_the_table(run: Any) -> None:
@@ -76,7 +94,7 @@ def test_a_scenario_that_is_run_again_leaves_the_others_in_the_table(run: Any) -
     said = run("--only", "enqueue", "--scale", "0", "--rounds", "2", "--against", "none")
 
     assert "## Import" in said
-    assert "## Enqueue" in said
+    assert "## SQLite, enqueue" in said
     assert "Rounds: 2;" in said
 
 

@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from harness.trace import mark
 
 
+class Store(NamedTuple):
+    """Where a contender finds itself: nothing of another step or another contender is there.
+
+    Attributes:
+        kind: See `contenders.Listed`.
+        directory: For files.
+        url: A database of its own in a server; empty for kinds without one.
+    """
+
+    kind: str
+    directory: Path
+    url: str = ""
+
+
 class Contender(ABC):
-    """A contender, on a store in a directory.
+    """A contender, on a store.
 
     Its task is a no-op that calls `mark` with its index and returns ``{"i": index}``, where results are stored.
 
@@ -23,7 +38,7 @@ class Contender(ABC):
 
     Args:
         name: Its name; one module may be several contenders.
-        directory: Where its store lies.
+        store: Where its tasks go.
     """
 
     package: ClassVar[str]
@@ -31,9 +46,9 @@ class Contender(ABC):
     delivery: ClassVar[str] = ""
     durability: str = ""
 
-    def __init__(self, name: str, directory: Path) -> None:
+    def __init__(self, name: str, store: Store) -> None:
         self.name = name
-        self.directory = directory
+        self.store = store
 
     def about(self) -> dict[str, Any]:
         """What is said about it in the report, and how much it can take."""
@@ -130,3 +145,12 @@ def noop(index: int) -> dict[str, int]:
     """The task of contenders that take any function."""
     mark(index)
     return {"i": index}
+
+
+def run_quickly(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Run on uvloop where it is installed: workers have it, as ``omniq worker`` has."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(coroutine)
+    return uvloop.run(coroutine)
