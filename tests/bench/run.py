@@ -64,6 +64,7 @@ def _measure(bench: Bench, scenario: Scenario, rounds: int, out: Path) -> Result
                 results.rounds[-1][contender] = dict(measured)
                 _say(scenario, number, contender, _shown(measured), began)
         results.save(out)
+    bench.hosts.empty()
     return results
 
 

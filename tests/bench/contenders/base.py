@@ -10,6 +10,13 @@ from typing import Any, ClassVar, NamedTuple
 
 from harness.trace import mark
 
+# Durability, where the server decides.
+NOTHING_KEPT = "none: the server keeps nothing"
+EACH_COMMIT = "each commit is flushed to the disk"
+NOW_AND_THEN = "the server's default: a power cut may take the last two minutes"
+
+_CALLERS = 100
+
 
 class Store(NamedTuple):
     """Where a contender finds itself: nothing of another step or another contender is there.
@@ -79,7 +86,7 @@ class Queue(Contender):
     concurrent: ClassVar[bool] = False
     singles: ClassVar[int] = 1500
     many: ClassVar[int] = 20_000
-    drained: ClassVar[int] = 5000
+    drained: int = 5000
     probes: ClassVar[int] = 150
 
     def about(self) -> dict[str, Any]:
@@ -91,9 +98,10 @@ class Queue(Contender):
         """Send one task, and be sure that it is stored."""
 
     async def send_many(self, indexes: Sequence[int]) -> None:
-        """Send tasks in the quickest way that there is."""
-        for index in indexes:
-            await self.send(index)
+        """Send tasks in the quickest way that there is: here by many callers, if there can be many."""
+        callers = _CALLERS if self.concurrent else 1
+        for begin in range(0, len(indexes), callers):
+            await asyncio.gather(*map(self.send, indexes[begin : begin + callers]))
 
     async def fill(self, tasks: int) -> None:
         """Make a backlog of so many tasks."""

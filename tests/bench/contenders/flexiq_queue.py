@@ -8,11 +8,11 @@ from typing import Any
 from flexiq import Queue as FlexiqQueue
 from harness.trace import mark
 
-from .base import Queue, Store
+from .base import NOTHING_KEPT, Queue, Store
 
 _DURABILITY = {
     "sqlite": "its default, as synchronous=NORMAL",
-    "redis": "none: the server keeps nothing",
+    "redis": NOTHING_KEPT,
 }
 
 

@@ -10,14 +10,17 @@ from typing import Any
 import omniq
 from omniq import AsyncOmniQ, cli
 
-from .base import Queue, Store
+from .base import EACH_COMMIT, NOTHING_KEPT, NOW_AND_THEN, Queue, Store
 from .omniq_task import noop
 
-_URLS = {"sqlite": "sqlite:///{}/omniq.db"}
+_URLS = {"sqlite": "sqlite:///{}/omniq.db", "files": "file:///{}/omniq"}
 """Of stores that lie in the directory."""
 _DURABILITY = {
     "sqlite": "durability={!r}: synchronous={}",
-    "redis": "none: the server keeps nothing",
+    "redis": NOTHING_KEPT,
+    "postgres": EACH_COMMIT,
+    "nats": NOW_AND_THEN,
+    "files": "durability={!r}: a power cut may take the last commits",
 }
 
 _SECRET = "of-tasks-that-do-nothing"

@@ -1,9 +1,7 @@
-"""saq on Redis. It has no call that sends many without waiting for their results: a hundred callers send them."""
+"""saq on Redis and PostgreSQL. Its calls for many wait for their results, so a hundred callers send them here."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
 from typing import Any
 
 from harness.trace import mark
@@ -11,7 +9,7 @@ from saq import Job, Status, Worker
 from saq import Queue as SaqQueue
 from saq.utils import now
 
-from .base import Queue, Store, run_quickly
+from .base import EACH_COMMIT, NOTHING_KEPT, Queue, Store, run_quickly
 
 _AT_A_TIME = 100
 _LOOK_SECONDS = 0.05
@@ -21,11 +19,11 @@ class Saq(Queue):
     package = "saq"
     results = "results stored for ten minutes"
     delivery = "swept after a timeout: at least once"
-    durability = "none: the server keeps nothing"
     concurrent = True
 
     def __init__(self, name: str, store: Store) -> None:
         super().__init__(name, store)
+        self.durability = NOTHING_KEPT if store.kind == "redis" else EACH_COMMIT
         self.queue: Any = None
 
     async def open(self) -> None:
@@ -37,10 +35,6 @@ class Saq(Queue):
 
     async def send(self, index: int) -> object:
         return await self.queue.enqueue("noop", index=index)
-
-    async def send_many(self, indexes: Sequence[int]) -> None:
-        for begin in range(0, len(indexes), _AT_A_TIME):
-            await asyncio.gather(*map(self.send, indexes[begin : begin + _AT_A_TIME]))
 
     async def ask(self, index: int) -> object:
         job = await self.queue.enqueue("noop", index=index)
@@ -54,6 +48,9 @@ class Saq(Queue):
             return job.result
 
     async def fill(self, tasks: int) -> None:
+        if self.store.kind != "redis":
+            await super().fill(tasks)
+            return
         # As keys, a thousand in one go: task by task it would take minutes.
         step = 1000
         for begin in range(0, tasks, step):

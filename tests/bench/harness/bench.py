@@ -104,7 +104,6 @@ class Entry:
         self.directory = bench.scratch / name
         self.host: Host = bench.hosts.host(CONTENDERS[name].kind)
         self._stores = 0
-        self._url = ""
         self._variables: dict[str, str] = {}
         self.new_store()
 
@@ -130,24 +129,16 @@ class Entry:
         shutil.rmtree(self.store, ignore_errors=True)
         self._stores += 1
         self.store.mkdir(parents=True)
-        self._url = self.host.empty()
+        self.host.empty()
 
     def filled_store(self, tasks: int) -> None:
         """Go on with a store that holds so many tasks. It is filled once in a run, and copied after, if it can be."""
-        if self._url:
-            self.new_store()
-            self.step("fill", tasks=tasks)
-            self.host.settle()
-            return
-        master = self.directory / f"filled-{tasks}"
+        master = f"{self.name}-{tasks}"
         self.new_store()
-        if not master.exists():
+        if not self.host.has(master):
             self.step("fill", tasks=tasks)
-            self.store.rename(master)
-        else:
-            self.store.rmdir()
-        shutil.copytree(master, self.store)
-        os.sync()  # else the copy would be written while something is measured
+            self.host.keep(master, self.store)
+        self.host.copy(master, self.store)
 
     # --- processes ---
 
@@ -191,7 +182,7 @@ class Entry:
             yield started
 
     def _command(self, role: str) -> list[str]:
-        return [self.bench.python(self.name), "-m", "contenders", self.name, role, str(self.store), self._url]
+        return [self.bench.python(self.name), "-m", "contenders", self.name, role, str(self.store), self.host.url]
 
 
 def absence(bench: Bench, name: str) -> str | None:

@@ -5,17 +5,25 @@ The servers are those that the tests start, on free ports of the loopback interf
 
 from __future__ import annotations
 
+import asyncio
+import os
+import shutil
+import stat
 import sys
+import tempfile
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from .paths import ROOT
 
-if TYPE_CHECKING:
-    from tests.servers.redis import RedisServer
-
 sys.path.append(str(ROOT))  # for `tests.servers`; last, so that nothing else comes from there
+
+
+_SHARED_BUFFERS = "512MB"
+_NATS_DEFAULT = "2m"
+_KEPT = "KEPT"
 
 
 class HostError(Exception):
@@ -23,20 +31,46 @@ class HostError(Exception):
 
 
 class Host:
-    """Gives empty stores. This one has no server: a store is a directory.
+    """Gives empty stores, one at a time; filled ones are filled anew each time, unless it can copy them.
 
     Attributes:
         about: What the report says of the server.
+        url: The present store's, where it is in a server.
     """
 
-    about: str = ""
+    about = ""
+    url = ""
 
-    def empty(self) -> str:
-        """Make an empty store in the server, in place of the one before; gives its URL."""
-        return ""
+    def empty(self) -> None:
+        """Make an empty store in the server, in place of the one before."""
 
-    def settle(self) -> None:
-        """What was written lies where it stays: none of it is written while something is measured."""
+    def has(self, master: str) -> bool:
+        """Whether there is a filled store of this name to copy."""
+        return False
+
+    def keep(self, master: str, directory: Path) -> None:
+        """Make the present store the one to copy."""
+
+    def copy(self, master: str, directory: Path) -> None:
+        """Make a copy the present store; none of it is written to the disk while something is measured."""
+
+
+class DirectoryHost(Host):
+    """Without a server: a store is a directory."""
+
+    def __init__(self, scratch: Path, closing: ExitStack) -> None:
+        self._masters = scratch / "filled"
+
+    def has(self, master: str) -> bool:
+        return (self._masters / master).exists()
+
+    def keep(self, master: str, directory: Path) -> None:
+        self._masters.mkdir(exist_ok=True)
+        directory.rename(self._masters / master)
+
+    def copy(self, master: str, directory: Path) -> None:
+        shutil.copytree(self._masters / master, directory, dirs_exist_ok=True)
+        os.sync()
 
 
 class RedisHost(Host):
@@ -45,19 +79,105 @@ class RedisHost(Host):
     def __init__(self, scratch: Path, closing: ExitStack) -> None:
         from tests.servers.redis import RedisServer
 
-        self._server: RedisServer = closing.enter_context(RedisServer(scratch / "redis"))
+        self._server = closing.enter_context(RedisServer(scratch / "redis"))
         with self._server.client() as client:
             said = client.info("server")
         name, version = said.get("server_name", "redis"), said.get("valkey_version", said["redis_version"])
         self.about = f"{name.capitalize()} {version}, without persistence"
+        self.url = f"redis://127.0.0.1:{self._server.port}/0"
 
-    def empty(self) -> str:
+    def empty(self) -> None:
         with self._server.client() as client:
             client.flushall()
-        return f"redis://127.0.0.1:{self._server.port}/0"
 
 
-_SERVERS: dict[str, type[RedisHost]] = {"redis": RedisHost}
+class PostgresHost(Host):
+    """PostgreSQL that flushes each commit to the disk; a store is a database."""
+
+    def __init__(self, scratch: Path, closing: ExitStack) -> None:
+        from tests.servers.postgres import PostgresServer
+
+        self._server = PostgresServer(_open_to_others(scratch, closing), fsync="on", shared_buffers=_SHARED_BUFFERS)
+        self._server.start()
+        closing.callback(self._server.stop_at_once)
+        ((version,),) = self._run("SHOW server_version")
+        self.about = f"PostgreSQL {version}, fsync on, shared_buffers {_SHARED_BUFFERS}"
+        self._stores = 0
+        self._masters: set[str] = set()
+
+    def empty(self) -> None:
+        self._remove()
+        self._make("template0")
+
+    def has(self, master: str) -> bool:
+        return master in self._masters
+
+    def keep(self, master: str, directory: Path) -> None:
+        self._server.run("VACUUM ANALYZE", database=self._name)
+        self._run(f'ALTER DATABASE {self._name} RENAME TO "{master}"')
+        self._masters.add(master)
+
+    def copy(self, master: str, directory: Path) -> None:
+        self._remove()
+        self._make(master)
+
+    @property
+    def _name(self) -> str:
+        return f"store_{self._stores}"
+
+    def _remove(self) -> None:
+        self._run(f"DROP DATABASE IF EXISTS {self._name} WITH (FORCE)")
+
+    def _make(self, template: str) -> None:
+        self._stores += 1
+        self._run(f'CREATE DATABASE {self._name} TEMPLATE "{template}" STRATEGY FILE_COPY')
+        self._run("CHECKPOINT")  # else one would come while something is measured
+        self.url = f"postgresql://omniq@127.0.0.1:{self._server.port}/{self._name}"
+
+    def _run(self, sql: str) -> list[Any]:
+        return self._server.run(sql, database="postgres")
+
+
+class NATSHost(Host):
+    """NATS with JetStream, which flushes to the disk as a server does that nobody has configured."""
+
+    def __init__(self, scratch: Path, closing: ExitStack) -> None:
+        from tests.servers.nats import NATS
+
+        server = closing.enter_context(NATS(scratch / "nats", sync_interval=_NATS_DEFAULT))
+        self.about = f"NATS {server.ask('varz')['version']}, JetStream with its default sync_interval, {_NATS_DEFAULT}"
+        self.url = server.url
+
+    def empty(self) -> None:
+        asyncio.run(self._empty())
+
+    async def _empty(self) -> None:
+        import nats
+
+        connection = await nats.connect(self.url)
+        jetstream = connection.jetstream()
+        # With its last stream the server would delete directories, which fails now and then beside a new one.
+        await jetstream.add_stream(name=_KEPT, subjects=[_KEPT], storage="memory")
+        names = [stream.config.name or "" for stream in await jetstream.streams_info()]
+        for name in names:
+            if name != _KEPT:
+                await jetstream.delete_stream(name)
+        await connection.close()
+
+
+def _open_to_others(scratch: Path, closing: ExitStack) -> Path:
+    """A directory that PostgreSQL's user can reach, who is not root."""
+    scratch.chmod(0o755)
+    if not all(each.stat().st_mode & stat.S_IXOTH for each in scratch.parents):
+        scratch = Path(tempfile.mkdtemp(prefix="omniq-bench-"))
+        closing.callback(shutil.rmtree, scratch, ignore_errors=True)
+        scratch.chmod(0o755)
+    directory = scratch / "postgres"
+    directory.mkdir()
+    return directory
+
+
+_HOSTS: dict[str, Callable[[Path, ExitStack], Host]] = {"redis": RedisHost, "postgres": PostgresHost, "nats": NATSHost}
 
 
 class Hosts:
@@ -83,12 +203,15 @@ class Hosts:
         return self._started[kind]
 
     def _start(self, kind: str) -> Host:
-        if kind not in _SERVERS:
-            return Host()
         try:
-            return _SERVERS[kind](self._scratch, self._closing)
+            return _HOSTS.get(kind, DirectoryHost)(self._scratch, self._closing)
         except (ImportError, OSError, RuntimeError, AssertionError) as error:
             raise HostError(f"no {kind} server: {error}") from error
+
+    def empty(self) -> None:
+        """Leave nothing in the servers' memory that the next scenario would have to do without."""
+        for host in self._started.values():
+            host.empty()
 
     def close(self) -> None:
         """End the servers."""

@@ -106,5 +106,44 @@ REDIS = Rivals(
     backlog_peers=("saq-redis",),
 )
 
-STORES = {"sqlite": SQLITE, "redis": REDIS}
+POSTGRES = Rivals(
+    store="PostgreSQL",
+    ours="omniq-postgres",
+    peers=("pgqueuer", "saq-postgres"),
+    with_results=("saq-postgres",),
+    concurrent=("pgqueuer", "saq-postgres"),
+    bulk=("pgqueuer",),
+    goals={
+        "drain": "1.3 times pgqueuer's",
+        "two": "1.5 times one process",
+        "bulk": "1.5 times pgqueuer's",
+        "start": "4 at most",
+        "result": "8 at most",
+    },
+    suffix="-postgres",
+    backlog_peers=("pgqueuer",),
+)
+
+NATS = Rivals(
+    store="NATS",
+    ours="omniq-nats",
+    peers=("faststream", "taskiq-nats"),
+    concurrent=("faststream", "taskiq-nats"),
+    goals={"drain": "1.2 times the best peer", "two": "1.5 times one process"},
+    suffix="-nats",
+    backlog=("small", "large"),
+    backlog_peers=("faststream",),
+)
+
+FILES = Rivals(
+    store="Files",
+    ours="omniq-files",
+    peers=("huey-files",),
+    with_results=("huey-files",),
+    goals={"drain": "1,500 at least", "two": "1.5 times one process"},
+    suffix="-files",
+    backlog=("small", "large"),
+)
+
+STORES = {"sqlite": SQLITE, "redis": REDIS, "postgres": POSTGRES, "nats": NATS, "files": FILES}
 """By the names that stand for all of their scenarios on the command line."""
