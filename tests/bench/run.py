@@ -137,8 +137,12 @@ def _peers(text: str) -> frozenset[str]:
 
 
 def _python(text: str) -> tuple[str, str]:
-    peer, equals, path = text.partition("=")
-    return (_known(peer, _PEERS, "peer")[0], path) if equals else ("", text)
+    peer, _, path = text.rpartition("=")
+    if os.sep in path:
+        path = str(
+            Path(path).absolute()
+        )  # steps run in directories of their own; a link stays one, for the environment
+    return (_known(peer, _PEERS, "peer")[0] if peer else "", path)
 
 
 def _known(text: str, names: list[str], what: str) -> list[str]:

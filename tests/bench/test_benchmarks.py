@@ -13,8 +13,8 @@ import pytest
 
 HERE = Path(__file__).parent
 SCENARIOS = ("drain", "enqueue", "latency", "kernel", "backlog", "durability", "memory", "import", "dashboard")
-# They differ from those on SQLite by the store alone, and a drain shows that it is there and keeps what it is given.
-ON_OTHER_STORES = ("drain-redis", "drain-postgres", "drain-nats", "drain-files")
+# They differ from those on SQLite by the store alone: one on each shows that it is there and keeps what it is given.
+ON_OTHER_STORES = ("drain-redis", "backlog-postgres", "latency-nats", "latency-files")
 EXACT = ("lost", "duplicates", "unsettled")
 
 
@@ -92,3 +92,4 @@ def test_a_scenario_that_is_run_again_leaves_the_others_in_the_table(run: Any) -
 def test_an_unknown_scenario_or_peer_is_refused(run: Any) -> None:
     assert "there are drain," in run("--only", "dran", status=2)
     assert "there are huey," in run("--against", "hueyy", status=2)
+    assert "there are huey," in run("--peer-python", "hueyy=python3", status=2)

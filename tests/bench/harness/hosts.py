@@ -20,7 +20,6 @@ from .paths import ROOT
 
 sys.path.append(str(ROOT))  # for `tests.servers`; last, so that nothing else comes from there
 
-
 _SHARED_BUFFERS = "512MB"
 _NATS_DEFAULT = "2m"
 _KEPT = "KEPT"
@@ -52,7 +51,7 @@ class Host:
         """Make the present store the one to copy."""
 
     def copy(self, master: str, directory: Path) -> None:
-        """Make a copy the present store; none of it is written to the disk while something is measured."""
+        """Make a copy of it the present store; none of it is written to the disk while something is measured."""
 
 
 class DirectoryHost(Host):
@@ -113,7 +112,7 @@ class PostgresHost(Host):
         return master in self._masters
 
     def keep(self, master: str, directory: Path) -> None:
-        self._server.run("VACUUM ANALYZE", database=self._name)
+        self._run("VACUUM ANALYZE", self._name)
         self._run(f'ALTER DATABASE {self._name} RENAME TO "{master}"')
         self._masters.add(master)
 
@@ -134,8 +133,18 @@ class PostgresHost(Host):
         self._run("CHECKPOINT")  # else one would come while something is measured
         self.url = f"postgresql://omniq@127.0.0.1:{self._server.port}/{self._name}"
 
-    def _run(self, sql: str) -> list[Any]:
-        return self._server.run(sql, database="postgres")
+    def _run(self, sql: str, database: str = "postgres") -> list[Any]:
+        return asyncio.run(self._fetch(sql, database))
+
+    async def _fetch(self, sql: str, database: str) -> list[Any]:
+        # Without the tests' limit of time: a database with a million tasks takes a while to copy.
+        import asyncpg
+
+        connection = await asyncpg.connect(f"postgresql://omniq@127.0.0.1:{self._server.port}/{database}")
+        try:
+            return list(await connection.fetch(sql))
+        finally:
+            await connection.close()
 
 
 class NATSHost(Host):
