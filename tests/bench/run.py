@@ -139,9 +139,8 @@ def _peers(text: str) -> frozenset[str]:
 def _python(text: str) -> tuple[str, str]:
     peer, _, path = text.rpartition("=")
     if os.sep in path:
-        path = str(
-            Path(path).absolute()
-        )  # steps run in directories of their own; a link stays one, for the environment
+        # Steps run elsewhere. A link stays one: by its place Python finds the environment.
+        path = str(Path(path).absolute())
     return (_known(peer, _PEERS, "peer")[0] if peer else "", path)
 
 
