@@ -69,7 +69,7 @@ clusters: setup ## the whole conformance suite on Redis Cluster and on three NAT
 	@$(WITH_VENV) pytest -m cluster tests/conformance
 
 bench: ## the benchmarks, side by side with peers (BENCH_ARGS=--help lists the options)
-	@$(BOOTSTRAP) bench
+	@$(BOOTSTRAP) bench --browser
 	$(call step,benchmarks)
 	@$(WITH_VENV) python tests/bench/run.py $(BENCH_ARGS)
 

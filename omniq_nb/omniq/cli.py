@@ -18,12 +18,14 @@ from typing import Any
 from ._version import __version__
 from .app import AsyncOmniQ
 from .config import Config
-from .errors import OmniQError
+from .errors import OmniQError, StoreUnavailableError
 from .masking import mask_url
 from .models.task import TaskStatus
 from .models.worker import DEFAULT_CONCURRENCY, WorkerType
 from .queue_manager import Stats
 from .registry import import_modules
+from .storage.breaker import pause_after
+from .workers.outage import Outage
 from .workers.pool import GRACE_SECONDS, WorkerPool
 
 _PARENT_POLL_SECONDS = 0.5
@@ -58,16 +60,21 @@ async def _worker(options: argparse.Namespace) -> int:
     app = _app(options, lease=options.lease)
     stop = asyncio.Event()
     _stop_on_signals(stop)
+    watching = asyncio.create_task(_stop_with_parent(options.with_parent, stop)) if options.with_parent else None
     try:
+        if not await _opened(app, stop):
+            return 0
         kind = WorkerType(options.type)
         queues = _names([options.queues]) if options.queues else None
         pool = await app.workers(kind, concurrency=options.concurrency, queues=queues).start()
         _announce(pool, app.config)
-        await _until_stopped(pool, stop, drain=options.drain, parent=options.with_parent)
+        await _until_stopped(pool, stop, drain=options.drain)
         await pool.stop(options.grace)
         threads_left = pool.abandoned
         app.forget_pool(pool)
     finally:
+        if watching is not None:
+            watching.cancel()
         await app.close()
     if threads_left:
         # Their tasks were handed back; waiting for them at the interpreter's end could take for ever.
@@ -97,12 +104,28 @@ def _announce(pool: WorkerPool, config: Config) -> None:
     )
 
 
-async def _until_stopped(pool: WorkerPool, stop: asyncio.Event, *, drain: bool, parent: int | None) -> None:
+async def _opened(app: AsyncOmniQ, stop: asyncio.Event) -> bool:
+    """Open the stores, as soon as they are there: a server may start later than its workers."""
+    outage = Outage(f"{platform.node()}-{os.getpid()}")
+    failures = 0
+    while not stop.is_set():
+        try:
+            await app.open()
+        except StoreUnavailableError as error:
+            outage.failed("open its store", error)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), pause_after(failures))
+            failures += 1
+        else:
+            outage.worked("open its store")
+            return True
+    return False
+
+
+async def _until_stopped(pool: WorkerPool, stop: asyncio.Event, *, drain: bool) -> None:
     waiting: list[asyncio.Future[Any]] = [asyncio.ensure_future(stop.wait())]
     if drain:
         waiting.append(asyncio.ensure_future(pool.drain()))
-    if parent is not None:
-        waiting.append(asyncio.ensure_future(_parent_gone(parent)))
     done, pending = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
     for each in pending:
         each.cancel()
@@ -110,10 +133,11 @@ async def _until_stopped(pool: WorkerPool, stop: asyncio.Event, *, drain: bool, 
         each.result()
 
 
-async def _parent_gone(parent: int) -> None:
+async def _stop_with_parent(parent: int, stop: asyncio.Event) -> None:
     # A killed parent tells nobody; its children are given another parent.
     while os.getppid() == parent:  # noqa: ASYNC110 -- nothing could set an event
         await asyncio.sleep(_PARENT_POLL_SECONDS)
+    stop.set()
 
 
 # --- status ---

@@ -182,7 +182,7 @@ async def test_server_dies_in_the_middle_of_a_run(
     _assert_each_ended_once(url, [handle.id for handle in handles])
 
 
-async def test_worker_starts_while_the_server_is_away(
+async def test_app_whose_server_was_away_goes_on(
     mortal_server: PostgresServer, workers: Workers, notes: Path
 ) -> None:
     url = mortal_server.url()

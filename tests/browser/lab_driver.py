@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,11 +16,35 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, Playwright, ViewportSize, expect
 
 TOKEN = "omniq-tests"
 PATIENCE = 60_000
 """Milliseconds that anything may take; what is measured is whether it happens."""
+VIEWPORT: ViewportSize = {"width": 1280, "height": 1000}
+
+_BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+_ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+def launch(playwright: Playwright) -> Browser:
+    """The machine's own browser.
+
+    Raises:
+        FileNotFoundError: There is none on the PATH.
+    """
+    program = next((path for name in _BROWSERS if (path := shutil.which(name))), None)
+    if program is None:
+        raise FileNotFoundError(f"no browser: none of {', '.join(_BROWSERS)} is on the PATH")
+    return playwright.chromium.launch(executable_path=program, args=list(_ARGUMENTS))
 
 
 def _die_with_parent() -> None:
@@ -138,6 +163,13 @@ class Notebook:
     def run_all(self) -> None:
         self.page.locator(".lm-MenuBar-itemLabel:text-is('Run')").click()
         self.page.locator(".lm-Menu-itemLabel:text-is('Run All Cells')").click()
+
+    def darken(self) -> None:
+        """Choose JupyterLab's dark theme."""
+        self.page.locator(".lm-MenuBar-itemLabel:text-is('Settings')").click()
+        self.page.locator(".lm-Menu-itemLabel:text-is('Theme')").hover()
+        self.page.locator(".lm-Menu-itemLabel:text-is('JupyterLab Dark')").click()
+        self.page.wait_for_timeout(1000)  # the style sheet is loaded meanwhile
 
     def save(self) -> None:
         before = self.file.stat().st_mtime_ns

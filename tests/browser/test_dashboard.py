@@ -158,11 +158,8 @@ def test_dark(notebook: Notebook, shots: Path) -> None:
     page.screenshot(path=shots / "light.png", full_page=True)
     board.screenshot(path=shots / "board-light.png")
     page.locator(".omniq").nth(1).screenshot(path=shots / "progress-light.png")
-    page.locator(".lm-MenuBar-itemLabel:text-is('Settings')").click()
-    page.locator(".lm-Menu-itemLabel:text-is('Theme')").hover()
-    page.locator(".lm-Menu-itemLabel:text-is('JupyterLab Dark')").click()
+    notebook.darken()
     expect(board).to_have_attribute("data-theme", "dark", timeout=PATIENCE)
-    page.wait_for_timeout(1000)  # the style sheet is loaded meanwhile
     page.screenshot(path=shots / "dark.png", full_page=True)
     board.screenshot(path=shots / "board-dark.png")
     page.locator(".omniq").nth(1).screenshot(path=shots / "progress-dark.png")

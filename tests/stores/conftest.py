@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import os
 import tempfile
+import unittest.mock
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +14,11 @@ from pathlib import Path
 import pytest
 
 from tests.servers import nats, postgres
+from tests.servers.azure import AzureServer
+from tests.servers.gcs import GCSServer
+from tests.servers.process import Server
 from tests.servers.redis import RedisCluster, RedisServer
+from tests.servers.s3 import S3Server
 
 SECRET = "a secret of enough bytes for tests"
 
@@ -31,12 +37,63 @@ def redis_cluster() -> RedisCluster:
     return RedisCluster(Path(tempfile.mkdtemp(prefix="omniq-redis-"))).__enter__()
 
 
+class Clouds:
+    """The three buckets' servers: each starts when it is first asked for, once for the whole test run."""
+
+    def __init__(self) -> None:
+        self.environment: dict[str, str] = {}
+        """What finds those that run, as a user's shell would have it."""
+        self._servers: list[Server] = []
+
+    @functools.cached_property
+    def s3(self) -> str:
+        """A bucket."""
+        server = S3Server(_home())
+        self._start(server)
+        self._export(**server.environment_of_clients)
+        return f"s3://{server.bucket}"
+
+    @functools.cached_property
+    def azure(self) -> str:
+        """A container; its URL has it made."""
+        server = AzureServer(_home())
+        self._start(server)
+        self._export(AZURE_STORAGE_CONNECTION_STRING=server.connection_string())
+        return f"az://{server.container}"
+
+    @functools.cached_property
+    def google(self) -> str:
+        """A bucket."""
+        server = GCSServer(_home())
+        self._start(server)
+        self._export(STORAGE_EMULATOR_HOST=server.endpoint)
+        return f"gs://{server.bucket}"
+
+    def _start(self, server: Server) -> None:
+        server.start()
+        self._servers.append(server)
+
+    def _export(self, **variables: str) -> None:
+        self.environment |= variables
+        os.environ.update(variables)  # until the test ends: see `environment`
+
+
+clouds = Clouds()
+
+
+def _home() -> Path:
+    return Path(tempfile.mkdtemp(prefix="omniq-cloud-"))
+
+
 URLS: dict[str, Callable[[Path], str]] = {
     "sqlite": lambda directory: f"sqlite:///{directory}/{uuid.uuid4().hex}.db",
     "file": lambda directory: f"file:///{directory}/{uuid.uuid4().hex}",
     "redis": lambda _: redis_server().url(uuid.uuid4().hex),
     "postgres": lambda _: postgres.shared_server().url(),
     "nats": lambda _: f"{nats.shared_server().url}?namespace={nats.new_namespace()}",
+    "s3": lambda _: f"{clouds.s3}/store?namespace={uuid.uuid4().hex}",
+    "azure": lambda _: f"{clouds.azure}/store?create=true&namespace={uuid.uuid4().hex}",
+    "google": lambda _: f"{clouds.google}/store?namespace={uuid.uuid4().hex}",
     "redis-cluster": lambda _: redis_cluster().url(uuid.uuid4().hex),
     "nats-cluster": lambda _: f"{nats.shared_cluster().url}?namespace={nats.new_namespace()}",
 }
@@ -44,9 +101,11 @@ URLS: dict[str, Callable[[Path], str]] = {
 
 
 @pytest.fixture(autouse=True)
-def secret(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One for all processes."""
-    monkeypatch.setenv("OMNIQ_SECRET", SECRET)
+def environment() -> Iterator[None]:
+    """One secret for all processes, and the way to the clouds."""
+    # What a test adds goes with it.
+    with unittest.mock.patch.dict(os.environ, {"OMNIQ_SECRET": SECRET, **clouds.environment}):
+        yield
 
 
 @pytest.fixture(params=[name for name in URLS if name != "sqlite"])

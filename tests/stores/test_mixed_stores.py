@@ -31,6 +31,8 @@ MIXED = [
     ("postgres", "nats", "redis"),
     ("nats", "sqlite", "file"),
     ("nats", "postgres", "nats"),
+    ("postgres", "s3", "google"),
+    ("google", "azure", "s3"),
     # One store for tasks and results, another one for events.
     ("redis", "redis", "sqlite"),
 ]

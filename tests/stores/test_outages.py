@@ -108,6 +108,24 @@ async def test_a_store_that_is_away_is_one_clear_line(own_server: Restartable, m
         await app.close()
 
 
+async def test_a_worker_that_starts_before_its_store(own_server: Restartable, make_app: Any, children: Any) -> None:
+    async with Proxy(own_server.port) as proxy:
+        proxy.refuses = True
+        through = own_server.url.replace(f":{own_server.port}", f":{proxy.port}")
+        worker = children.worker(through, "--drain")
+        while "tries until it can" not in children.output_of(worker):
+            assert worker.poll() is None, children.output_of(worker)
+            await asyncio.sleep(0.05)
+        handle = await _work(make_app(own_server.url)).enqueue(42)
+        proxy.refuses = False
+        assert await handle == 42
+        assert await asyncio.to_thread(worker.wait, 30) == 0
+        said = children.output_of(worker)
+        assert said.count("can't open its store") == 1, said
+        assert "its store is back after" in said
+        assert "Traceback" not in said
+
+
 async def test_nobody_listens(own_server: Restartable, make_app: Any) -> None:
     parts = urlsplit(own_server.url)
     user, colon, _ = parts.netloc.rpartition("@")

@@ -113,9 +113,14 @@ export class Mounted {
     await settle();
   }
 
-  async update(patch: Partial<Model>): Promise<void> {
+  /** Tells the page something, and lets no time pass. */
+  tell(patch: Partial<Model>): void {
     this.#seq += 1;
     this.model.deliver({ type: "update", seq: this.#seq, patch });
+  }
+
+  async update(patch: Partial<Model>): Promise<void> {
+    this.tell(patch);
     const paces = Object.keys(patch).map((key) => PACE[key as keyof Model] ?? 0);
     await settle(Math.max(50, ...paces));
   }

@@ -42,6 +42,7 @@ from ..models.event import TaskEvent
 from ..models.record import Columns, EventFilter, Filter, Op, Page, Record
 from ..storage.driver import About, Capabilities, DriverSettings, Key, Position
 from ..storage.events import BaseEventStorage
+from ..storage.group_commit import GroupCommit
 from ..storage.queue import BaseTaskQueue
 from ..storage.remote import RemoteDriver
 from ..storage.results import BaseResultStorage
@@ -61,7 +62,7 @@ _OPS_PER_TRANSACTION = 10_000
 _is_namespace = re.compile(r"[A-Za-z0-9_-]{1,100}").fullmatch
 
 _T = TypeVar("_T")
-_Waiting = tuple[Request, bytes, "asyncio.Future[list[Outcome]]"]
+_Encoded = tuple[Request, bytes]
 
 
 class NATSDriver(RemoteDriver):
@@ -117,8 +118,9 @@ class NATSDriver(RemoteDriver):
         servers_of(url)
         self._open_store: Store | None = None
         self._closing = False
-        self._waiting: list[_Waiting] = []
-        self._sending: asyncio.Task[None] | None = None
+        self._commits = GroupCommit(
+            self._send, share=lambda encoded: len(encoded[0]) / _OPS_PER_TRANSACTION, name="omniq-nats-writes"
+        )
         self._catching_up: asyncio.Task[None] | None = None
         self._next_catching_up: asyncio.Task[None] | None = None
         self._watchers = Watchers()
@@ -156,8 +158,7 @@ class NATSDriver(RemoteDriver):
         if store is None or self._closing:
             return
         self._closing = True
-        while self._sending is not None:
-            await asyncio.wait([self._sending])
+        await self._commits.finish()
         await asyncio.gather(
             *(task for task in (self._catching_up, self._next_catching_up) if task is not None), return_exceptions=True
         )
@@ -222,44 +223,18 @@ class NATSDriver(RemoteDriver):
             encoded = encode_request(request)
         except (OverflowError, UnicodeEncodeError) as error:
             raise StoreError(mask_url(self.url), f"a value is none that it can hold: {error}") from error
-        future: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
-        self._waiting.append((request, encoded, future))
-        if self._sending is None:
-            self._sending = asyncio.ensure_future(self._send_all())
-        return future
+        return self._commits.submit((request, encoded))
 
-    async def _send_all(self) -> None:
-        try:
-            while self._waiting:
-                await self._send(self._next_batch())
-        finally:
-            self._sending = None
-
-    def _next_batch(self) -> list[_Waiting]:
-        size = end = 0
-        while end < len(self._waiting) and size < _OPS_PER_TRANSACTION:
-            size += len(self._waiting[end][0])
-            end += 1
-        batch, self._waiting = self._waiting[:end], self._waiting[end:]
-        return batch
-
-    async def _send(self, batch: list[_Waiting]) -> None:
+    async def _send(self, group: list[_Encoded]) -> list[list[Outcome]]:
         store = self._open_store
         assert store is not None
-        transaction = store.begin([request for request, _, _ in batch], [encoded for _, encoded, _ in batch])
+        transaction = store.begin([request for request, _ in group], [encoded for _, encoded in group])
         try:
             # It may be repeated: the log takes it once.
-            outcomes = await self.call(lambda: store.send(transaction), repeat=True)
-        except BaseException as error:  # noqa: BLE001 -- each caller gets it as his own exception
-            if isinstance(error, StoreUnavailableError):
-                error.sent = error.sent or transaction.is_sent  # the last of several tries may not have got that far
-            for _, _, future in batch:
-                if not future.done():
-                    future.set_exception(error)
-        else:
-            for (_, _, future), outcome in zip(batch, outcomes, strict=True):
-                if not future.done():  # else its caller was cancelled
-                    future.set_result(outcome)
+            return await self.call(lambda: store.send(transaction), repeat=True)
+        except StoreUnavailableError as error:
+            error.sent = error.sent or transaction.is_sent  # the last of several tries may not have got that far
+            raise
         finally:
             store.forget(transaction)
 

@@ -33,7 +33,7 @@ import abc
 import asyncio
 import logging
 import random
-from collections.abc import Collection, Coroutine, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, ClassVar, Unpack
 from urllib.parse import parse_qs, urlsplit
 
@@ -43,13 +43,13 @@ from ..errors import (
     NotOpenError,
     StoreBusyError,
     StoreCorruptError,
-    StoreError,
     StoreTooNewError,
     StoreTooOldError,
 )
 from ..models.event import TaskEvent
 from ..models.record import Columns, EventFilter, Filter, Op, Page, Record
 from ..storage.driver import DriverSettings, Key, Position
+from ..storage.group_commit import GroupCommit
 from ..storage.remote import RemoteDriver
 from ..storage.watch import Watcher, Watchers
 from .objects_events import Events
@@ -72,8 +72,6 @@ _CLOCK_TOLERANCE = 2_000_000
 _BODY_TRIES = 5
 _MARKER_TEXT = b"OmniQ "
 
-_Queued = tuple[Request, "asyncio.Future[Any]"]
-
 
 class ObjectDriver(RemoteDriver, Listener):
     """A store of objects. A subclass says how to reach it: see `ObjectStore`.
@@ -93,10 +91,7 @@ class ObjectDriver(RemoteDriver, Listener):
         self.namespace, self._creates = _query_of(url)
         self._store: ObjectStore | None = None
         self._log: Log | None = None
-        self._requests: list[_Queued] = []
-        self._committing: asyncio.Task[None] | None = None
-        self._looking_after: asyncio.Task[None] | None = None
-        self._beside: set[asyncio.Task[None]] = set()
+        self._commits: GroupCommit[Request, Any] = GroupCommit(self._commit, share=_share, name="omniq-commits")
         self._contended_until = 0.0
         self._closing = False
         self._watchers = Watchers(self.first_watcher, self.last_watcher)
@@ -125,7 +120,7 @@ class ObjectDriver(RemoteDriver, Listener):
         self._set_clock(time)
         self._store, self._log, self._replica = store, log, replica
         self._events = Events(self.url, log, replica)
-        self._upkeep = Upkeep(self.url, store, log, replica, self._request, self.clock)
+        self._upkeep = Upkeep(self.url, store, log, replica, self._commits.submit, self.clock)
         self._closing = False
 
     def _identity(self) -> tuple[object, ...]:
@@ -155,8 +150,8 @@ class ObjectDriver(RemoteDriver, Listener):
         if log is None or store is None or self._closing:
             return
         self._closing = True
-        while tasks := [task for task in (self._committing, self._looking_after, *self._beside) if task is not None]:
-            await asyncio.wait(tasks)
+        await self._commits.finish()
+        await self._upkeep.finish()
         await log.settle_down()
         self._log = self._store = None
         leave(self._identity(), self)
@@ -180,7 +175,7 @@ class ObjectDriver(RemoteDriver, Listener):
         excluding: Collection[str] = (),
     ) -> list[Record]:
         self._opened()
-        rows: list[Row] = await self._request(Claim(kind, partitions, owner, limit, lease, excluding))
+        rows: list[Row] = await self._commits.submit(Claim(kind, partitions, owner, limit, lease, excluding))
         bodies = await self._bodies(rows)
         # Where a body was deleted by hand, whoever can't read the record settles it.
         return [record_of(row, bodies.get(row.blob, b"") if row.blob is not None else None) for row in rows]
@@ -190,7 +185,7 @@ class ObjectDriver(RemoteDriver, Listener):
         if not ops:
             return []
         write = await self._with_blobs(ops) if has_large_bodies(ops) else Write(ops)
-        outcomes: list[bool] = await self._request(write)
+        outcomes: list[bool] = await self._commits.submit(write)
         return outcomes
 
     async def _with_blobs(self, ops: Sequence[Op]) -> Write:
@@ -200,55 +195,6 @@ class ObjectDriver(RemoteDriver, Listener):
             blobs, missing = large_bodies(self._replica.state, ops, self.clock())
         await log.create_all(missing)
         return Write(ops, blobs)
-
-    def _request(self, request: Request) -> asyncio.Future[Any]:
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Any] = loop.create_future()
-        self._requests.append((request, future))
-        if self._committing is None:
-            self._committing = loop.create_task(self._commit_all())
-        return future
-
-    async def _commit_all(self) -> None:
-        """Group commit: whatever arrived while one commit was under way makes up the next."""
-        try:
-            while self._requests:
-                await self._carry_out(self._next_batch())
-        finally:
-            self._committing = None
-
-    def _next_batch(self) -> list[_Queued]:
-        size = end = notes = 0
-        while end < len(self._requests) and size < _OPS_PER_COMMIT:
-            request = self._requests[end][0]
-            notes += isinstance(request, Note)
-            if notes > 1:
-                break
-            size += len(request.ops) if isinstance(request, Write) else 1
-            end += 1
-        batch, self._requests = self._requests[:end], self._requests[end:]
-        return batch
-
-    async def _carry_out(self, batch: list[_Queued]) -> None:
-        outcomes: Sequence[Any]
-        try:
-            outcomes = await self._commit([request for request, _ in batch])
-        except (OverflowError, TypeError, ValueError) as error:
-            if len(batch) > 1:
-                # One caller's bad value must not fail the others.
-                for each in batch:
-                    await self._carry_out([each])
-                return
-            outcomes = [error]
-        except Exception as error:  # noqa: BLE001 -- each caller gets it as his own exception
-            outcomes = [error] * len(batch)
-        for (_, future), outcome in zip(batch, outcomes, strict=True):
-            if future.done():
-                continue  # its caller was cancelled
-            if isinstance(outcome, Exception):
-                future.set_exception(outcome)
-            else:
-                future.set_result(outcome)
 
     async def _commit(self, requests: list[Request]) -> Sequence[Any]:
         """Decide, and write what was decided, again and again until nobody else was faster."""
@@ -318,36 +264,12 @@ class ObjectDriver(RemoteDriver, Listener):
         if uploads := uploads_of(requests):
             with self._replica.lock:
                 dropped |= uploads - self._replica.state.blobs
-        if dropped:
-            self._do_beside(self._upkeep.delete(dropped))
+        self._upkeep.delete_soon(dropped)
         if plan.wrote:
             self._replica.tell(claimable=plan.claimable, writer=self)
             self.wrote(claimable=plan.claimable)
-        if self._looking_after is None and not self._closing:
-            with self._replica.lock:
-                due = self._upkeep.is_due(size)
-            if due:
-                self._looking_after = asyncio.create_task(self._look_after())
-
-    async def _look_after(self) -> None:
-        try:
-            await self._upkeep.run()
-        except StoreError as error:
-            # Nothing is lost: it is done when it is due again.
-            logger.warning("a checkpoint could not be taken, a later one will: %s", error)
-        finally:
-            self._looking_after = None
-
-    def _do_beside(self, work: Coroutine[Any, Any, None]) -> None:
-        async def logged() -> None:
-            try:
-                await work
-            except StoreError as error:
-                logger.warning("objects that are over could not be deleted and are swept up later: %s", error)
-
-        task = asyncio.create_task(logged())
-        self._beside.add(task)
-        task.add_done_callback(self._beside.discard)
+        if not self._closing:
+            self._upkeep.begin_if_due(size)
 
     # --- hints ---
 
@@ -450,10 +372,10 @@ class ObjectDriver(RemoteDriver, Listener):
         if trimmed:
             with self._replica.lock:
                 segments = {segment.name for segment in self._replica.state.segments}
-            await self._request(Note(trim=Trim(before, end)))
+            await self._commits.submit(Note(trim=Trim(before, end)))
             with self._replica.lock:
                 segments -= {segment.name for segment in self._replica.state.segments}
-            self._do_beside(self._upkeep.delete(segments))
+            self._upkeep.delete_soon(segments)
         return trimmed
 
 
@@ -469,6 +391,12 @@ def _query_of(url: str) -> tuple[str, bool]:
     if create not in ("true", "false"):
         raise ConfigError(f"create={create} in the store's URL must be true or false")
     return namespace, create == "true"
+
+
+def _share(request: Request) -> float:
+    if isinstance(request, Note):
+        return 0.6  # one at most in a commit
+    return (len(request.ops) if isinstance(request, Write) else 1) / _OPS_PER_COMMIT
 
 
 def _shifted(offset: int) -> Clock:

@@ -7,9 +7,11 @@ announced in the log does not count, and is swept up a day later.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Collection
 
 from ..clock import SECOND, Clock
+from ..errors import StoreError
 from ..storage.driver import Key
 from .objects_events import Numbered, events_of, to_parquet, untrimmed
 from .objects_format import (
@@ -35,6 +37,8 @@ from .objects_log import Log
 from .objects_plan import Note
 from .objects_state import Replica, State, seconds_now
 from .objects_store import ObjectStore
+
+logger = logging.getLogger("omniq")
 
 COMMITS_PER_CHECKPOINT = 256
 BYTES_PER_CHECKPOINT = 8_000_000
@@ -79,30 +83,53 @@ class Upkeep:
         self._log_start = 1
         self._checkpoints = 0
         self._swept: dict[str, str] = {}
+        self._running: asyncio.Task[None] | None = None
+        self._deleting: set[asyncio.Task[None]] = set()
 
-    def is_due(self, size: int) -> bool:
-        """Whether it is the turn of whoever has just written a commit of this size; ask under the lock."""
-        state = self._replica.state
-        before, after = state.log_bytes - size, state.log_bytes
-        return (
-            state.position > state.checkpoint.number
-            and (state.position - state.checkpoint.number) % COMMITS_PER_CHECKPOINT == 0
-        ) or before // BYTES_PER_CHECKPOINT < after // BYTES_PER_CHECKPOINT
+    def begin_if_due(self, size: int) -> None:
+        """Do what is due, beside the calls of whoever has just written a commit of this size."""
+        if self._running is None and self._is_due(size):
+            self._running = asyncio.create_task(self._run())
 
-    async def run(self) -> None:
-        """Do what is due."""
-        await self._set_events_aside()
-        await self._merge_segments()
-        await self._take_checkpoint()
-        await self._delete_commits()
-        self._checkpoints += 1
-        if self._checkpoints % _CHECKPOINTS_PER_SWEEP == 0:
-            await self._sweep()
+    def _is_due(self, size: int) -> bool:
+        with self._replica.lock:
+            state = self._replica.state
+            position, checkpoint, after = state.position, state.checkpoint.number, state.log_bytes
+        by_number = position > checkpoint and (position - checkpoint) % COMMITS_PER_CHECKPOINT == 0
+        return by_number or (after - size) // BYTES_PER_CHECKPOINT < after // BYTES_PER_CHECKPOINT
 
-    async def delete(self, names: Collection[str]) -> None:
-        """Delete objects."""
+    async def _run(self) -> None:
+        try:
+            await self._set_events_aside()
+            await self._merge_segments()
+            await self._take_checkpoint()
+            await self._delete_commits()
+            self._checkpoints += 1
+            if self._checkpoints % _CHECKPOINTS_PER_SWEEP == 0:
+                await self._sweep()
+        except StoreError as error:
+            # Nothing is lost: it is done when it is due again.
+            logger.warning("a checkpoint could not be taken, a later one will: %s", error)
+        finally:
+            self._running = None
+
+    def delete_soon(self, names: Collection[str]) -> None:
+        """Delete objects beside the caller's work."""
         if names:
+            task = asyncio.create_task(self._delete(names))
+            self._deleting.add(task)
+            task.add_done_callback(self._deleting.discard)
+
+    async def _delete(self, names: Collection[str]) -> None:
+        try:
             await self._log.delete(names)
+        except StoreError as error:
+            logger.warning("objects that are over could not be deleted and are swept up later: %s", error)
+
+    async def finish(self) -> None:
+        """Wait for what is under way."""
+        while under_way := {*self._deleting, *([self._running] if self._running is not None else [])}:
+            await asyncio.wait(under_way)
 
     # --- events ---
 
@@ -145,7 +172,7 @@ class Upkeep:
             await self._log.create(name, data)
         segment = Segment(name, first, end, min(moments, default=0), max(moments, default=0))
         counts = await self._note(Note(segment=segment, replaces=replaced))
-        await self.delete([each.name for each in replaced] if counts else [name] if name else [])
+        await self._log.delete([each.name for each in replaced] if counts else [name] if name else [])
 
     # --- checkpoints ---
 
@@ -168,7 +195,7 @@ class Upkeep:
         kept = {run.name for run in (*checkpoint.base, *checkpoint.runs)}
         over = [run.name for run in (*old.base, *old.runs) if run.name not in kept]
         over += [name for name in await self._log.all_names(CHECKPOINTS) if name < checkpoint_name(number)]
-        await self.delete(over)
+        await self._log.delete(over)
 
     async def _write_base(self, keys: list[Key]) -> tuple[Run, ...]:
         """Every record, a few at a time. What others change meanwhile is in commits that come after the checkpoint."""
@@ -196,7 +223,7 @@ class Upkeep:
         first = max(checkpoint.log_start, self._log_start)
         end = min(known, checkpoint.number, first + _COMMITS_PER_DELETION) + 1
         if end > first:
-            await self.delete([commit_name(number) for number in range(first, end)])
+            await self._log.delete([commit_name(number) for number in range(first, end)])
             self._log_start = end
 
     async def _sweep(self) -> None:
@@ -206,7 +233,7 @@ class Upkeep:
             names = await self._log.names(prefix, self._swept.get(prefix, ""))
             with self._replica.lock:
                 named = _named(self._replica.state)
-            await self.delete([name for name in names if name not in named and made_at(name) < old])
+            await self._log.delete([name for name in names if name not in named and made_at(name) < old])
             done = not names or made_at(names[-1]) >= old
             self._swept[prefix] = "" if done else names[-1]
 

@@ -22,18 +22,19 @@ import contextlib
 import logging
 import random
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Sequence
-from itertools import chain
+from itertools import chain, islice
 from typing import Any, ClassVar, TypeVar, Unpack
 
 import asyncpg
 
 from ..clock import SECOND, system_clock
-from ..errors import NotOpenError, OptionError, StoreError, StoreUnavailableError
+from ..errors import NotOpenError, OptionError, StoreError
 from ..masking import mask_url
 from ..models.event import TaskEvent
 from ..models.record import Columns, EventFilter, Filter, Insert, Op, Page, Record, Replace
 from ..storage.driver import About, Capabilities, DriverSettings, Key, Position
 from ..storage.events import BaseEventStorage
+from ..storage.group_commit import GroupCommit
 from ..storage.queue import BaseTaskQueue
 from ..storage.remote import RemoteDriver
 from ..storage.results import BaseResultStorage
@@ -61,8 +62,6 @@ _EVENTS_PER_TRIM = 20_000
 _WRITES = (Insert, Replace)
 
 _T = TypeVar("_T")
-
-_Request = tuple[Sequence[Op], "asyncio.Future[list[bool]]"]
 
 
 class PostgresDriver(RemoteDriver):
@@ -112,8 +111,9 @@ class PostgresDriver(RemoteDriver):
         )
         self._upkeep = Upkeep(self._schema, self._execute)
         self._is_open = False
-        self._requests: list[_Request] = []
-        self._writing: asyncio.Task[None] | None = None
+        self._commits = GroupCommit(
+            self._write, share=lambda ops: len(ops) / _OPS_PER_TRANSACTION, name="omniq-postgres"
+        )
         self._under_way: set[asyncio.Task[Any]] = set()
 
     def translate(self, error: BaseException) -> StoreError:
@@ -138,8 +138,7 @@ class PostgresDriver(RemoteDriver):
         if not self._is_open:
             return
         self._is_open = False
-        if self._writing is not None:
-            await self._writing
+        await self._commits.finish()
         await asyncio.gather(*self._under_way, return_exceptions=True)
         await self._upkeep.stop()
         await self._hints.close()
@@ -222,50 +221,14 @@ class PostgresDriver(RemoteDriver):
         self._must_be_open()
         if not ops:
             return []
-        future: asyncio.Future[list[bool]] = asyncio.get_running_loop().create_future()
-        self._requests.append((ops, future))
-        if self._writing is None:
-            self._writing = asyncio.create_task(self._write_all())
-        return await future
+        return await self._commits.submit(ops)
 
-    async def _write_all(self) -> None:
-        """Group commit: whatever arrived in one turn of the loop, or during one transaction, makes up the next."""
-        try:
-            while self._requests:
-                await self._write(self._next_batch())
-        finally:
-            self._writing = None
-
-    def _next_batch(self) -> list[_Request]:
-        size = end = 0
-        while end < len(self._requests) and size < _OPS_PER_TRANSACTION:
-            size += len(self._requests[end][0])
-            end += 1
-        batch, self._requests = self._requests[:end], self._requests[end:]
-        return batch
-
-    async def _write(self, requests: list[_Request]) -> None:
-        """One transaction for all; each caller gets his outcomes, or the error."""
-        batches = [ops for ops, _ in requests]
-        try:
-            outcomes = await self.call(lambda: self._transact(lambda: self._write_once(batches)))
-        except Exception as error:  # noqa: BLE001 -- each caller gets it as his own exception
-            if len(requests) > 1 and not isinstance(error, StoreUnavailableError):
-                # One caller's bad value must not fail the others.
-                for request in requests:
-                    await self._write([request])
-                return
-            for _, future in requests:
-                if not future.done():
-                    future.set_exception(error)
-            return
-        start = 0
-        for ops, future in requests:
-            if not future.done():  # else its caller was cancelled
-                future.set_result(outcomes[start : start + len(ops)])
-            start += len(ops)
+    async def _write(self, batches: list[Sequence[Op]]) -> list[list[bool]]:
+        """One transaction for all."""
+        outcomes = iter(await self.call(lambda: self._transact(lambda: self._write_once(batches))))
         self._hints.ring(claimable=_claimable(chain.from_iterable(batches)))
         self._upkeep.wrote()
+        return [list(islice(outcomes, len(ops))) for ops in batches]
 
     async def _transact(self, transaction: Callable[[], Awaitable[_T]]) -> _T:
         """Do what is one transaction, again where it came into a deadlock or conflict with another."""

@@ -36,6 +36,7 @@ import asyncio
 import secrets
 import warnings
 from collections.abc import Collection, Sequence
+from itertools import islice
 from typing import Any, ClassVar, Unpack
 
 from redis.exceptions import RedisError
@@ -55,6 +56,7 @@ from ..models.event import TaskEvent
 from ..models.record import Columns, EventFilter, Filter, Op, Page, Record
 from ..storage.driver import About, Capabilities, DriverSettings, Key, Position
 from ..storage.events import BaseEventStorage
+from ..storage.group_commit import GroupCommit
 from ..storage.queue import BaseTaskQueue
 from ..storage.remote import RemoteDriver
 from ..storage.results import BaseResultStorage
@@ -69,7 +71,6 @@ from .redis_link import Link
 from .redis_listener import Listener
 from .redis_place import Place
 from .redis_scripts import Script
-from .redis_writer import Writer
 
 SCHEMA_VERSION = 1
 OLDEST_SERVER = (7, 0)
@@ -78,6 +79,10 @@ _OPS_PER_BATCH = 50_000
 """A caller's batch beyond this is split: Redis takes a million arguments, and answers nobody meanwhile."""
 _PAGE = 1000
 _KEYS_PER_CALL = 5000
+_OPS_PER_CALL = 5000
+_BYTES_PER_CALL = 32_000_000
+"""Callers' batches go together up to these bounds, so that no call holds the server up for long."""
+_APPLIED = ord("1")
 
 
 class RedisDriver(RemoteDriver):
@@ -129,7 +134,7 @@ class RedisDriver(RemoteDriver):
         self._name = secrets.token_hex(8).encode()
         self._writes = self._claims = 0
         self._packer = Packer()
-        self._writer = Writer(self._send, lambda claimable: self._watchers.notify(claimable=claimable, own=True))
+        self._commits = GroupCommit(self._send, share=_share, name="omniq-redis-writes")
         self._claiming = asyncio.Lock()
         self._listener = Listener(
             link, self._name, lambda claimable: self._watchers.notify(claimable=claimable, own=False)
@@ -157,7 +162,7 @@ class RedisDriver(RemoteDriver):
         if link is None or self._closing:
             return
         self._closing = True
-        await self._writer.finish()
+        await self._commits.finish()
         await self._listener.close()
         await link.close()
         self._link = None
@@ -242,10 +247,10 @@ class RedisDriver(RemoteDriver):
             batch = self._packer.pack(ops[start : start + _OPS_PER_BATCH], outcomes)
             if batch.size > LARGEST and any(len(each) > LARGEST for each in batch.arguments):
                 raise ValueTooLargeError(mask_url(self.url), f"more than {LARGEST // 1_000_000} MB")
-            outcomes += await self._writer.request(batch)
+            outcomes += await self._commits.submit(batch)
         return outcomes
 
-    async def _send(self, batches: Sequence[Batch]) -> tuple[bytes, bool]:
+    async def _send(self, batches: list[Batch]) -> list[list[bool]]:
         assert self._link is not None
         self._writes += 1
         kinds = self._packer.kinds
@@ -253,7 +258,9 @@ class RedisDriver(RemoteDriver):
             self._link, scripts.WRITE, self._writes, b"".join([batch.heads for batch in batches]), len(kinds), *kinds,
             *(each for batch in batches for each in batch.arguments),
         )  # fmt: skip
-        return said, bool(claimable)
+        self._watchers.notify(claimable=bool(claimable), own=True)
+        outcomes = iter(said)
+        return [[each == _APPLIED for each in islice(outcomes, batch.operations)] for batch in batches]
 
     # --- hints ---
 
@@ -347,6 +354,10 @@ def _facts(info: bytes) -> dict[str, str]:
     """What INFO says."""
     lines = [line.partition(":") for line in info.decode().splitlines() if not line.startswith("#")]
     return {name: value for name, _, value in lines}
+
+
+def _share(batch: Batch) -> float:
+    return max(batch.operations / _OPS_PER_CALL, batch.size / _BYTES_PER_CALL)
 
 
 def _expiry_cursor(cursor: str | None) -> bytes:

@@ -20,6 +20,18 @@ takes.
 _T = TypeVar("_T")
 
 
+def pause_after(failures: int, chance: float | None = None) -> float:
+    """Seconds to leave a store alone that was not reached: exponential back-off with jitter.
+
+    Args:
+        failures: How often it was not reached before this time.
+        chance: From 0 to 1: between a half and the whole of the pause's length, so that workers don't come back all at
+            once.
+    """
+    longest = min(FIRST_PAUSE * 2.0 ** min(failures, 30), LONGEST_PAUSE)
+    return longest * (1 + (random.random() if chance is None else chance)) / 2
+
+
 class Breaker:
     """A circuit breaker, with exponential back-off and jitter.
 
@@ -30,8 +42,7 @@ class Breaker:
     Args:
         url: The store, for messages; passwords masked.
         clock: Seconds, monotonic.
-        chance: Gives numbers from 0 to 1, for the jitter: a pause lasts between a half and the whole of its length, so
-            that workers don't come back all at once.
+        chance: Gives numbers from 0 to 1, for the jitter.
     """
 
     def __init__(
@@ -74,9 +85,8 @@ class Breaker:
 
     def failed(self, error: StoreUnavailableError) -> None:
         """A call did not."""
-        pause = min(FIRST_PAUSE * 2.0**self._failures, LONGEST_PAUSE)
-        self._until = self._clock() + pause * (1 + self._chance()) / 2
-        self._failures = min(self._failures + 1, 30)
+        self._until = self._clock() + pause_after(self._failures, self._chance())
+        self._failures += 1
         self._trying, self._last = False, error
 
     async def call(self, operation: Callable[[], Awaitable[_T]], *, repeat: bool) -> _T:

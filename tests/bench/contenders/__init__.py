@@ -20,6 +20,8 @@ class Listed(NamedTuple):
 CONTENDERS = {
     "omniq": Listed("omniq_queue"),
     "omniq-full": Listed("omniq_queue"),
+    "omniq-closed": Listed("omniq_queue"),
+    "omniq-idle": Listed("omniq_queue"),
     "omniq-redis": Listed("omniq_queue", "redis"),
     "omniq-postgres": Listed("omniq_queue", "postgres"),
     "omniq-nats": Listed("omniq_queue", "nats"),

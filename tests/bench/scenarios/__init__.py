@@ -11,6 +11,7 @@ from .imports import Imports
 from .kernel import Kernel
 from .latency import Latency
 from .memory import Memory
+from .page import Page
 from .rivals import SQLITE, STORES, Rivals
 from .sending import Sending
 
@@ -31,6 +32,7 @@ SCENARIOS: dict[str, Scenario] = {
         Memory(),
         Imports(),
         Dashboard(),
+        Page(),
     )
 }
 """In the order of the report."""

@@ -1,6 +1,6 @@
 import { shortId } from "../format";
 import { memo } from "../memo";
-import type { TaskRow } from "../model";
+import type { Status, TaskRow } from "../model";
 import { LABELS, momentOf } from "../status";
 import { Ago, Elapsed } from "./Ago";
 import { StatusIcon } from "./icons";
@@ -23,12 +23,7 @@ export const TaskLine = memo(({ row, open, onOpen }: Props) => {
         if (button !== null) onOpen(id, button);
       }}
     >
-      <td class="oq-col-status">
-        <span class="oq-status">
-          <StatusIcon status={status} />
-          <span class="oq-status-word">{LABELS[status]}</span>
-        </span>
-      </td>
+      <State status={status} />
       <th scope="row" class="oq-clip">
         <button type="button" class="oq-task-open oq-task-name" aria-expanded={open} title={`${func}\n${id}`}>
           <span class="oq-code">{func}</span>
@@ -40,15 +35,7 @@ export const TaskLine = memo(({ row, open, onOpen }: Props) => {
           </span>
         )}
       </th>
-      <td class="oq-col-queue oq-clip" title={queue}>
-        {queue}
-      </td>
-      <td class="oq-col-small" data-zero={priority === 0}>
-        {priority}
-      </td>
-      <td class="oq-col-small" data-zero={attempt <= 1}>
-        {attempt}/{max_retries + 1}
-      </td>
+      <Facts queue={queue} priority={priority} attempt={attempt} attempts={max_retries + 1} />
       <td class="oq-col-when">
         <Ago at={momentOf(row)} />
       </td>
@@ -61,3 +48,35 @@ export const TaskLine = memo(({ row, open, onOpen }: Props) => {
     </tr>
   );
 });
+
+// What a row's next task mostly shares with the one before is left alone when the row is filled anew.
+
+const State = memo(({ status }: { status: Status }) => (
+  <td class="oq-col-status">
+    <span class="oq-status">
+      <StatusIcon status={status} />
+      <span class="oq-status-word">{LABELS[status]}</span>
+    </span>
+  </td>
+));
+
+interface FactsProps {
+  queue: string;
+  priority: number;
+  attempt: number;
+  attempts: number;
+}
+
+const Facts = memo(({ queue, priority, attempt, attempts }: FactsProps) => (
+  <>
+    <td class="oq-col-queue oq-clip" title={queue}>
+      {queue}
+    </td>
+    <td class="oq-col-small" data-zero={priority === 0}>
+      {priority}
+    </td>
+    <td class="oq-col-small" data-zero={attempt <= 1}>
+      {attempt}/{attempts}
+    </td>
+  </>
+));

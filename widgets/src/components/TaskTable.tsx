@@ -7,6 +7,7 @@ import { usePage } from "../page";
 import type { TaskQuery } from "../query";
 import { Glyph } from "./icons";
 import { TaskLine } from "./TaskLine";
+import { useLines } from "./useLines";
 
 interface Props {
   query: TaskQuery;
@@ -14,7 +15,15 @@ interface Props {
   onOpen: (id: string, from: HTMLElement) => void;
 }
 
-export function TaskTable({ query, opened, onOpen }: Props) {
+/**
+ * Preact's tree keeps the first drawing of what renders by itself in the list of its parent's children, and from there
+ * rows that are filled anew would hold on to all drawings since. Between the two, this keeps none.
+ */
+export function TaskTable(props: Props) {
+  return <Table {...props} />;
+}
+
+function Table({ query, opened, onOpen }: Props) {
   const { store } = usePage();
   const { rows, has_next } = store.slices.tasks.value;
   const { page, filter } = query.current;
@@ -24,6 +33,7 @@ export function TaskTable({ query, opened, onOpen }: Props) {
   const listed = JSON.stringify([page, filter]);
   if (!holding.value || snapshot.current?.of !== listed) snapshot.current = { of: listed, rows };
   const shown = hold(snapshot.current.rows, rows);
+  const lines = useLines(shown.rows);
   const filtered = filter.status !== null || filter.queue !== null || filter.func !== null;
 
   return (
@@ -70,8 +80,8 @@ export function TaskTable({ query, opened, onOpen }: Props) {
               holding.value = false;
             }}
           >
-            {shown.rows.map((row) => (
-              <TaskLine key={row.id} row={row} open={row.id === opened} onOpen={onOpen} />
+            {lines.map(({ slot, row }) => (
+              <TaskLine key={slot} row={row} open={row.id === opened} onOpen={onOpen} />
             ))}
           </tbody>
         </table>

@@ -1,5 +1,6 @@
 import { describe, expect, it, vi } from "vitest";
 import { REPLY_TIMEOUT } from "../../src/commands";
+import { STEP } from "../../src/components/useLines";
 import type { Model, TaskRow } from "../../src/model";
 import { counts, event, fakeTime, NOW, row, settle, show, tasks } from "../support";
 
@@ -184,6 +185,51 @@ describe("tasks", () => {
     const [first] = page.all(".oq-task");
     await page.update({ tasks: tasks([row({ id: "new" }), ...rows]) });
     expect(page.all(".oq-task")[1]).toBe(first);
+  });
+
+  it("fills the elements of rows that went with those that came", async () => {
+    const page = await show("dashboard", { tasks: tasks(rows) });
+    const before = page.all(".oq-task");
+    await page.update({ tasks: tasks(rows.map((old) => row({ id: `${old.id}2`, func: "other", queue: "q" }))) });
+    for (const [index, element] of page.all(".oq-task").entries()) expect(element).toBe(before[index]);
+    expect(page.texts(".oq-task .oq-task-name")[4]).toBe("otherk2");
+    expect(page.texts(".oq-task .oq-col-queue")[4]).toBe("q");
+    expect(page.texts(".oq-task .oq-col-took")[4]).toBe("5.0 s");
+    expect(page.all(".oq-task-error")).toHaveLength(0);
+    page.find(".oq-task-open").click();
+    await settle();
+    expect(page.commands("detail")[0]?.args).toEqual({ task_id: "r2" });
+  });
+
+  it("fills many rows in steps, the first ones first, and all of them in the end", async () => {
+    const flood = (name: string) => tasks([...Array(50).keys()].map((n) => row({ id: `${name}${n}` })));
+    const drawn = () =>
+      page
+        .texts(".oq-task .oq-id")
+        .map((id) => id[0])
+        .join("");
+    const page = await show("dashboard", { tasks: flood("a") });
+    expect(drawn()).toBe("a".repeat(50));
+    await settle(1_000);
+    page.tell({ tasks: flood("b") });
+    const seen = new Set<string>();
+    for (let ms = 0; ms < 100; ms += 4) {
+      await settle(4);
+      seen.add(drawn());
+    }
+    const steps = [0, STEP, 2 * STEP, 50].map((some) => "b".repeat(some) + "a".repeat(50 - some));
+    expect([...seen]).toEqual(steps);
+  });
+
+  it("makes no task's button another's", async () => {
+    const page = await show("dashboard", { tasks: tasks([row({ id: "a" })]) });
+    await page.click("Cancel fetch a");
+    const pressed = page.button("Cancel fetch a");
+    await page.update({ tasks: tasks([row({ id: "b" })]) });
+    expect(page.button("Cancel fetch b")).not.toBe(pressed);
+    expect(page.button("Cancel fetch b").getAttribute("aria-busy")).toBe("false");
+    await page.click("Cancel fetch b");
+    expect(page.commands("cancel").map((command) => command.args.task_id)).toEqual(["a", "b"]);
   });
 
   it("lets time pass in the rows", async () => {

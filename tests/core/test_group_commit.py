@@ -1,0 +1,104 @@
+"""Group commit: what goes out together, and what one bad request does to the others."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from omniq.errors import StoreUnavailableError
+from omniq.storage.group_commit import GroupCommit
+
+
+class Store:
+    """Doubles numbers; notes the groups. It refuses negative ones, and is away for 1000."""
+
+    def __init__(self) -> None:
+        self.groups: list[list[int]] = []
+        self.goes_on = asyncio.Event()
+        self.goes_on.set()
+
+    async def carry_out(self, group: list[int]) -> list[int]:
+        self.groups.append(group)
+        await self.goes_on.wait()
+        if 1000 in group:
+            raise StoreUnavailableError("a store")
+        if min(group) < 0:
+            raise ValueError("negative")
+        return [2 * n for n in group]
+
+
+@pytest.fixture
+async def store() -> Store:
+    return Store()
+
+
+@pytest.fixture
+async def commits(store: Store) -> GroupCommit[int, int]:
+    return GroupCommit(store.carry_out, share=lambda n: abs(n) / 100, name="test")
+
+
+async def test_what_is_asked_for_in_one_turn_goes_out_together(store: Store, commits: GroupCommit[int, int]) -> None:
+    assert await asyncio.gather(*(commits.submit(n) for n in (1, 2, 3))) == [2, 4, 6]
+    assert store.groups == [[1, 2, 3]]
+
+
+async def test_what_is_asked_for_meanwhile_makes_up_the_next_group(
+    store: Store, commits: GroupCommit[int, int]
+) -> None:
+    store.goes_on.clear()
+    first = commits.submit(1)
+    await asyncio.sleep(0)
+    others = [commits.submit(n) for n in (2, 3)]
+    await asyncio.sleep(0)
+    assert store.groups == [[1]]
+    store.goes_on.set()
+    assert await asyncio.gather(first, *others) == [2, 4, 6]
+    assert store.groups == [[1], [2, 3]]
+
+
+async def test_groups_are_bounded_and_in_order(store: Store, commits: GroupCommit[int, int]) -> None:
+    await asyncio.gather(*(commits.submit(n) for n in (60, 40, 1, 500, 2)))
+    assert store.groups == [[60, 40], [1], [500], [2]]
+
+
+async def test_a_bad_request_fails_alone(store: Store, commits: GroupCommit[int, int]) -> None:
+    outcomes = await asyncio.gather(*(commits.submit(n) for n in (1, -2, 3)), return_exceptions=True)
+    assert outcomes[::2] == [2, 6]
+    assert isinstance(outcomes[1], ValueError)
+    assert store.groups == [[1, -2, 3], [1], [-2], [3]]
+
+
+async def test_a_store_that_is_away_fails_the_group(store: Store) -> None:
+    commits = GroupCommit(store.carry_out, share=lambda _: 0.0, name="test")
+    outcomes = await asyncio.gather(*(commits.submit(n) for n in (1, 1000)), return_exceptions=True)
+    assert [type(each) for each in outcomes] == [StoreUnavailableError] * 2
+    assert store.groups == [[1, 1000]]
+
+
+async def test_a_request_goes_out_though_its_caller_is_gone(store: Store, commits: GroupCommit[int, int]) -> None:
+    store.goes_on.clear()
+    gone = commits.submit(1)
+    other = commits.submit(2)
+    await asyncio.sleep(0)
+    gone.cancel()
+    store.goes_on.set()
+    assert await other == 4
+    assert store.groups == [[1, 2]]
+
+
+async def test_nobody_waits_for_ever_when_the_loop_ends(store: Store, commits: GroupCommit[int, int]) -> None:
+    store.goes_on.clear()
+    under_way = commits.submit(1)
+    await asyncio.sleep(0)
+    waiting = commits.submit(2)
+    (task,) = [each for each in asyncio.all_tasks() if each.get_name() == "test"]
+    task.cancel()
+    outcomes = await asyncio.gather(under_way, waiting, return_exceptions=True)
+    assert [type(each) for each in outcomes] == [asyncio.CancelledError] * 2
+
+
+async def test_finish_waits_for_all(store: Store, commits: GroupCommit[int, int]) -> None:
+    futures = [commits.submit(n) for n in (90, 90, 90)]
+    await commits.finish()
+    assert all(future.done() for future in futures)
+    assert len(store.groups) == 3
