@@ -11,12 +11,13 @@ import tempfile
 import time
 from pathlib import Path
 
-from contenders import MODULES
-from harness.bench import ROOT, Bench, absence, is_omniq
+from contenders import CONTENDERS
+from harness.bench import Bench, absence, is_omniq
 from harness.figures import Measured
+from harness.paths import ROOT
 from harness.report import render
 from harness.results import Results, describe_machine
-from scenarios import SCENARIOS
+from scenarios import GROUPS, SCENARIOS
 from scenarios.base import Scenario
 
 TABLE = "table.md"
@@ -32,13 +33,14 @@ def main() -> int:
     bench = Bench(
         scratch,
         scale=options.scale,
-        peer_python=options.peer_python,
+        pythons=dict(options.peer_python),
         uvloop=options.uvloop,
         against=options.against,
     )
     try:
         results = [_measure(bench, SCENARIOS[name], options.rounds, options.out) for name in options.only]
     finally:
+        bench.hosts.close()
         shutil.rmtree(scratch, ignore_errors=True)
     report = _report(options.out)
     print(f"\n{report}\n{options.out / TABLE}")
@@ -62,6 +64,7 @@ def _measure(bench: Bench, scenario: Scenario, rounds: int, out: Path) -> Result
                 results.rounds[-1][contender] = dict(measured)
                 _say(scenario, number, contender, _shown(measured), began)
         results.save(out)
+    bench.hosts.empty()
     return results
 
 
@@ -69,9 +72,10 @@ def _present(bench: Bench, scenario: Scenario, results: Results) -> list[str]:
     """The contenders that can be measured; the report says of each other one why not."""
     present: list[str] = []
     for name in scenario.contenders:
-        why_not = absence(bench.entry(name)) if bench.takes_part(name) else "left out of this run"
+        why_not = absence(bench, name) if bench.takes_part(name) else "left out of this run"
         if why_not is None:
             results.about[name] = bench.entry(name).about
+            results.server = bench.entry(name).host.about
             present.append(name)
         else:
             results.absent[name] = why_not
@@ -105,27 +109,39 @@ def _report(out: Path) -> str:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="OmniQ's benchmarks, side by side with other queues.")
     parser.add_argument("--only", type=_scenarios, default=list(SCENARIOS), metavar="A,B",
-                        help=f"these scenarios, the others keep their results: {', '.join(SCENARIOS)}")  # fmt: skip
+                        help=f"these scenarios, the others keep their results: {', '.join(SCENARIOS)}; "
+                             f"or all those on a store: {', '.join(GROUPS)}")  # fmt: skip
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="rounds of each scenario (3)")
     parser.add_argument("--quick", dest="scale", action="store_const", const=_QUICK, default=1.0,
                         help="a tenth of the tasks and of the waiting: a trial, not a measurement")  # fmt: skip
     parser.add_argument("--scale", type=float, metavar="X", help="or another part of them")
     parser.add_argument("--against", type=_peers, metavar="A,B",
                         help="only these peers, or none; all of them unless given")  # fmt: skip
-    parser.add_argument("--peer-python", default=sys.executable, metavar="PATH",
-                        help="the interpreter that the peers are installed for; this one unless given")  # fmt: skip
+    parser.add_argument("--peer-python", type=_python, action="append", default=[], metavar="[PEER=]PATH",
+                        help="interpreter that all peers are installed for, or this one; repeatable")  # fmt: skip
     parser.add_argument("--uvloop", action="store_true", help="producers run on uvloop; a notebook's don't")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "bench", metavar="DIR", help="build/bench")
     return parser.parse_args()
 
 
 def _scenarios(text: str) -> list[str]:
-    return _known(text, list(SCENARIOS), "scenario")
+    chosen = _known(text, [*SCENARIOS, *GROUPS], "scenario")
+    return list(dict.fromkeys(name for each in chosen for name in GROUPS.get(each, [each])))
+
+
+_PEERS = [name for name in CONTENDERS if not is_omniq(name)]
 
 
 def _peers(text: str) -> frozenset[str]:
-    peers = [name for name in MODULES if not is_omniq(name)]
-    return frozenset() if text == "none" else frozenset(_known(text, peers, "peer"))
+    return frozenset() if text == "none" else frozenset(_known(text, _PEERS, "peer"))
+
+
+def _python(text: str) -> tuple[str, str]:
+    peer, _, path = text.rpartition("=")
+    if os.sep in path:
+        # Steps run elsewhere. A link stays one: by its place Python finds the environment.
+        path = str(Path(path).absolute())
+    return (_known(peer, _PEERS, "peer")[0] if peer else "", path)
 
 
 def _known(text: str, names: list[str], what: str) -> list[str]:

@@ -13,6 +13,8 @@ import pytest
 
 HERE = Path(__file__).parent
 SCENARIOS = ("drain", "enqueue", "latency", "kernel", "backlog", "durability", "memory", "import", "dashboard")
+# They differ from those on SQLite by the store alone: one on each shows that it is there and keeps what it is given.
+ON_OTHER_STORES = ("drain-redis", "backlog-postgres", "latency-nats", "latency-files")
 IN_A_BROWSER = pytest.param("page", marks=pytest.mark.browser)
 EXACT = ("lost", "duplicates", "unsettled")
 
@@ -39,7 +41,7 @@ def results(directory: Path, scenario: str) -> dict[str, Any]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("scenario", [*SCENARIOS, IN_A_BROWSER])
+@pytest.mark.parametrize("scenario", [*SCENARIOS, *ON_OTHER_STORES, IN_A_BROWSER])
 def test_a_scenario_gives_its_figures_and_no_task_is_lost_or_runs_twice(
     run: Any, tmp_path: Path, scenario: str
 ) -> None:
@@ -62,14 +64,21 @@ def test_a_scenario_gives_its_figures_and_no_task_is_lost_or_runs_twice(
 
 
 def test_a_peer_that_is_not_installed_is_named(run: Any, tmp_path: Path) -> None:
-    bare = tmp_path / "bare"
-    bare.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S "$@"\n')
-    bare.chmod(0o755)
+    bare = program(tmp_path / "bare", f'exec "{sys.executable}" -S "$@"')
+    broken = program(tmp_path / "broken", "echo this one is broken >&2; exit 1")
+    pythons = ("--peer-python", bare, "--peer-python", f"flexiq={broken}")
 
-    said = run("--only", "enqueue", "--scale", "0", "--rounds", "1", "--against", "huey", "--peer-python", str(bare))
+    said = run("--only", "enqueue", "--scale", "0", "--rounds", "1", "--against", "huey,flexiq", *pythons)
 
     assert "| huey | not installed: huey |" in said
+    assert "| flexiq | can't be loaded: this one is broken |" in said
     assert "| litequeue | left out of this run |" in said
+
+
+def program(path: Path, script: str) -> str:
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return str(path)
 
 
 def test_a_scenario_that_is_run_again_leaves_the_others_in_the_table(run: Any) -> None:
@@ -77,10 +86,11 @@ def test_a_scenario_that_is_run_again_leaves_the_others_in_the_table(run: Any) -
     said = run("--only", "enqueue", "--scale", "0", "--rounds", "2", "--against", "none")
 
     assert "## Import" in said
-    assert "## Enqueue" in said
+    assert "## SQLite, enqueue" in said
     assert "Rounds: 2;" in said
 
 
 def test_an_unknown_scenario_or_peer_is_refused(run: Any) -> None:
     assert "there are drain," in run("--only", "dran", status=2)
     assert "there are huey," in run("--against", "hueyy", status=2)
+    assert "there are huey," in run("--peer-python", "hueyy=python3", status=2)

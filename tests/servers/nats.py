@@ -35,13 +35,17 @@ class NATS:
     Args:
         directory: For its data, its configuration and its log; made if missing.
         jetstream: Whether JetStream is enabled.
+        sync_interval: When JetStream flushes to the disk.
         configuration: More of it, in NATS' own words.
     """
 
-    def __init__(self, directory: Path, *, jetstream: bool = True, configuration: str = "") -> None:
+    def __init__(
+        self, directory: Path, *, jetstream: bool = True, sync_interval: str = "always", configuration: str = ""
+    ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.port, self._monitor = free_port(), free_port()
-        store = f'jetstream {{ store_dir: "{directory / "data"}", sync_interval: always }}' if jetstream else ""
+        settings = f'store_dir: "{directory / "data"}", sync_interval: {sync_interval}'
+        store = f"jetstream {{ {settings} }}" if jetstream else ""
         path = directory / "nats.conf"
         path.write_text(f"listen: 127.0.0.1:{self.port}\nhttp: 127.0.0.1:{self._monitor}\n{store}\n{configuration}\n")
         self.server = Server([program(), "-c", path], log=directory / "log", ready=self._is_ready)

@@ -1,4 +1,4 @@
-"""One role of one contender: ``python -m contenders NAME ROLE STORE JSON``. The answer is printed as a line of JSON."""
+"""One role of one contender: ``python -m contenders NAME ROLE DIRECTORY URL JSON``. It prints the answer as JSON."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ from typing import Any
 
 from harness import answer
 
-from . import MODULES, roles
-from .base import Contender
+from . import CONTENDERS, roles
+from .base import Contender, Store, run_quickly
 
 
-def main(name: str, role: str, store: str, arguments: str) -> None:
+def main(name: str, role: str, directory: str, url: str, arguments: str) -> None:
     """Carry out a role."""
     _end_with_parent()
     logging.disable(logging.WARNING)
+    store = Store(CONTENDERS[name].kind, Path(directory), url)
     if role == "about":
-        answer.give(_about(name, Path(store)))
+        answer.give(_about(name, store))
         return
-    contender = _load(name, Path(store))
+    contender = _load(name, store)
     if role == "work":
         contender.work(**json.loads(arguments))  # type: ignore[attr-defined]
     else:
@@ -42,12 +43,13 @@ def _end_with_parent() -> None:
         ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
 
 
-def _load(name: str, store: Path) -> Contender:
-    contender: Contender = importlib.import_module(f".{MODULES[name]}", __package__).CONTENDER(name, store)
+def _load(name: str, store: Store) -> Contender:
+    module = importlib.import_module(f".{CONTENDERS[name].module}", __package__)
+    contender: Contender = module.CONTENDER(name, store)
     return contender
 
 
-def _about(name: str, store: Path) -> dict[str, Any]:
+def _about(name: str, store: Store) -> dict[str, Any]:
     try:
         contender = _load(name, store)
     except ModuleNotFoundError as error:
@@ -63,13 +65,7 @@ def _version(package: str) -> str:
 
 
 def _run(role: Coroutine[Any, Any, Any]) -> Any:
-    if not os.environ.get("BENCH_UVLOOP"):
-        return asyncio.run(role)
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.run(role)
-    return uvloop.run(role)
+    return run_quickly(role) if os.environ.get("BENCH_UVLOOP") else asyncio.run(role)
 
 
 if __name__ == "__main__":

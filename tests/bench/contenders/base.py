@@ -2,16 +2,38 @@
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from harness.trace import mark
 
+# Durability, where the server decides.
+NOTHING_KEPT = "none: the server keeps nothing"
+EACH_COMMIT = "each commit is flushed to the disk"
+NOW_AND_THEN = "the server's default: a power cut may take the last two minutes"
+
+_CALLERS = 100
+
+
+class Store(NamedTuple):
+    """Where a contender finds itself: nothing of another step or another contender is there.
+
+    Attributes:
+        kind: See `contenders.Listed`.
+        directory: For files.
+        url: A database of its own in a server; empty for kinds without one.
+    """
+
+    kind: str
+    directory: Path
+    url: str = ""
+
 
 class Contender(ABC):
-    """A contender, on a store in a directory.
+    """A contender, on a store.
 
     Its task is a no-op that calls `mark` with its index and returns ``{"i": index}``, where results are stored.
 
@@ -23,7 +45,7 @@ class Contender(ABC):
 
     Args:
         name: Its name; one module may be several contenders.
-        directory: Where its store lies.
+        store: Where its tasks go.
     """
 
     package: ClassVar[str]
@@ -31,9 +53,9 @@ class Contender(ABC):
     delivery: ClassVar[str] = ""
     durability: str = ""
 
-    def __init__(self, name: str, directory: Path) -> None:
+    def __init__(self, name: str, store: Store) -> None:
         self.name = name
-        self.directory = directory
+        self.store = store
 
     def about(self) -> dict[str, Any]:
         """What is said about it in the report, and how much it can take."""
@@ -64,7 +86,7 @@ class Queue(Contender):
     concurrent: ClassVar[bool] = False
     singles: ClassVar[int] = 1500
     many: ClassVar[int] = 20_000
-    drained: ClassVar[int] = 5000
+    drained: int = 5000
     probes: ClassVar[int] = 150
 
     def about(self) -> dict[str, Any]:
@@ -76,9 +98,10 @@ class Queue(Contender):
         """Send one task, and be sure that it is stored."""
 
     async def send_many(self, indexes: Sequence[int]) -> None:
-        """Send tasks in the quickest way that there is."""
-        for index in indexes:
-            await self.send(index)
+        """Send tasks in the quickest way that there is: here by many callers, if there can be many."""
+        callers = _CALLERS if self.concurrent else 1
+        for begin in range(0, len(indexes), callers):
+            await asyncio.gather(*map(self.send, indexes[begin : begin + callers]))
 
     async def fill(self, tasks: int) -> None:
         """Make a backlog of so many tasks."""
@@ -130,3 +153,12 @@ def noop(index: int) -> dict[str, int]:
     """The task of contenders that take any function."""
     mark(index)
     return {"i": index}
+
+
+def run_quickly(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Run on uvloop where it is installed: workers have it, as ``omniq worker`` has."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(coroutine)
+    return uvloop.run(coroutine)

@@ -20,7 +20,7 @@ class Dask(Pool):
 
     async def open(self) -> None:
         logging.disable(logging.ERROR)
-        dask.config.set({"temporary-directory": str(self.directory)})
+        dask.config.set({"temporary-directory": str(self.store.directory)})
         cluster = LocalCluster(n_workers=1, threads_per_worker=2, processes=True, dashboard_address=None)
         self.client = Client(cluster)
 

@@ -18,7 +18,7 @@ class IPyParallel(Pool):
     probes = 100
 
     async def open(self) -> None:
-        os.environ["IPYTHONDIR"] = str(self.directory / "ipython")
+        os.environ["IPYTHONDIR"] = str(self.store.directory / "ipython")
         import ipyparallel
 
         cluster = ipyparallel.Cluster(n=2, log_level=logging.CRITICAL)

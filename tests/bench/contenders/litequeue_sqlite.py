@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import time
-from pathlib import Path
 
 from harness.trace import mark
 from litequeue import LiteQueue
 
-from .base import Queue
+from .base import Queue, Store
 
 POLL_SECONDS = 0.001
 _FILL = """
@@ -27,9 +26,9 @@ class Litequeue(Queue):
     awaits = False
     singles = 5000
 
-    def __init__(self, name: str, directory: Path) -> None:
-        super().__init__(name, directory)
-        self.queue = LiteQueue(str(directory / "litequeue.db"), timeout=30)
+    def __init__(self, name: str, store: Store) -> None:
+        super().__init__(name, store)
+        self.queue = LiteQueue(str(store.directory / "litequeue.db"), timeout=30)
 
     async def send(self, index: int) -> object:
         return self.queue.put(json.dumps({"i": index}))

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from pathlib import Path
 
 import omniq
 from omniq import AsyncOmniQ, WorkerPool
 
-from .base import Pool
+from .base import Pool, Store
 from .omniq_task import noop
 
 
@@ -18,11 +17,11 @@ class OmniQInKernel(Pool):
     results = "results stored, and three events for each task"
     delivery = "lease and fence: at least once, one accepted completion"
 
-    def __init__(self, name: str, directory: Path) -> None:
-        super().__init__(name, directory)
+    def __init__(self, name: str, store: Store) -> None:
+        super().__init__(name, store)
         in_memory = name == "omniq-memory"
         self.durability = "gone with the process" if in_memory else "durability='normal'"
-        self.app = AsyncOmniQ("memory://bench" if in_memory else f"sqlite:///{directory}/omniq.db")
+        self.app = AsyncOmniQ("memory://bench" if in_memory else f"sqlite:///{store.directory}/omniq.db")
         self._pool: WorkerPool | None = None
 
     async def open(self) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import answer
-from harness.bench import ROOT
+from harness.paths import ROOT
 from omniq import AsyncOmniQ, set_current
 from playwright.sync_api import Page, expect, sync_playwright
 

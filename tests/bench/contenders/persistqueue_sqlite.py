@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 import persistqueue
 from harness.trace import mark
 
-from .base import Queue
+from .base import Queue, Store
 
 POLL_SECONDS = 0.001
 
@@ -20,9 +19,11 @@ class PersistQueue(Queue):
     durability = "its default: synchronous=FULL"
     awaits = False
 
-    def __init__(self, name: str, directory: Path) -> None:
-        super().__init__(name, directory)
-        self.queue = persistqueue.SQLiteAckQueue(str(directory), multithreading=True, auto_commit=True, timeout=30)
+    def __init__(self, name: str, store: Store) -> None:
+        super().__init__(name, store)
+        self.queue = persistqueue.SQLiteAckQueue(
+            str(store.directory), multithreading=True, auto_commit=True, timeout=30
+        )
 
     async def send(self, index: int) -> object:
         return self.queue.put({"i": index})

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
-from .base import Pool, noop
+from .base import Pool, Store, noop
 
 
 class Threads(Pool):
@@ -14,8 +13,8 @@ class Threads(Pool):
     results = "results in memory"
     delivery = "gone with the process"
 
-    def __init__(self, name: str, directory: Path) -> None:
-        super().__init__(name, directory)
+    def __init__(self, name: str, store: Store) -> None:
+        super().__init__(name, store)
         self.pool = ThreadPoolExecutor(2)
 
     async def run_all(self, indexes: Sequence[int]) -> None:

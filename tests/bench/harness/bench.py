@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from contenders import CONTENDERS
 
+from .hosts import Host, HostError, Hosts
+from .paths import HERE, ROOT
 from .processes import StepError, background, run_step
 from .trace import PATH_VARIABLE, SLOT_VARIABLE, Trace
 
-HERE = Path(__file__).resolve().parents[1]
-ROOT = HERE.parents[1]
 _FEWEST = 20
 
 
@@ -28,7 +29,7 @@ class Bench:
     Args:
         scratch: A directory for stores and traces, on a real disk: durability is measured on it.
         scale: Factor for numbers of tasks and for durations.
-        peer_python: The interpreter that the peers are installed for.
+        pythons: The interpreters that peers are installed for, by their names; ``""``: that of all others.
         uvloop: Whether producers run on uvloop, which a script may and a notebook does not.
         against: The peers to measure; ``None``: all.
     """
@@ -38,13 +39,14 @@ class Bench:
         scratch: Path,
         *,
         scale: float = 1.0,
-        peer_python: str = sys.executable,
+        pythons: Mapping[str, str] | None = None,
         uvloop: bool = False,
         against: frozenset[str] | None = None,
     ) -> None:
         self.scratch = scratch
         self.scale = scale
-        self.peer_python = peer_python
+        self.hosts = Hosts(scratch)
+        self._pythons = pythons or {}
         self.uvloop = uvloop
         self.against = against
         self._entries: dict[str, Entry] = {}
@@ -61,8 +63,18 @@ class Bench:
         """Whether a contender is measured in this run."""
         return self.against is None or is_omniq(name) or name in self.against
 
+    def python(self, name: str) -> str:
+        """The interpreter that a contender is installed for."""
+        if is_omniq(name):
+            return sys.executable
+        return self._pythons.get(name) or self._pythons.get("") or sys.executable
+
     def entry(self, name: str) -> Entry:
-        """A contender."""
+        """A contender.
+
+        Raises:
+            HostError: There is no server for it.
+        """
         if name not in self._entries:
             self._entries[name] = Entry(self, name)
         return self._entries[name]
@@ -83,14 +95,14 @@ class Entry:
 
     Args:
         bench: The run.
-        name: See `contenders.MODULES`.
+        name: See `contenders.CONTENDERS`.
     """
 
     def __init__(self, bench: Bench, name: str) -> None:
         self.bench = bench
         self.name = name
         self.directory = bench.scratch / name
-        self.python = sys.executable if is_omniq(name) else bench.peer_python
+        self.host: Host = bench.hosts.host(CONTENDERS[name].kind)
         self._stores = 0
         self._variables: dict[str, str] = {}
         self.new_store()
@@ -117,18 +129,16 @@ class Entry:
         shutil.rmtree(self.store, ignore_errors=True)
         self._stores += 1
         self.store.mkdir(parents=True)
+        self.host.empty()
 
     def filled_store(self, tasks: int) -> None:
-        """Go on with a store that holds so many tasks. It is filled once in a run, and copied from then on."""
-        master = self.directory / f"filled-{tasks}"
+        """Go on with a store that holds so many tasks. It is filled once in a run, and copied after, if it can be."""
+        master = f"{self.name}-{tasks}"
         self.new_store()
-        if not master.exists():
+        if not self.host.has(master):
             self.step("fill", tasks=tasks)
-            self.store.rename(master)
-        else:
-            self.store.rmdir()
-        shutil.copytree(master, self.store)
-        os.sync()  # else the copy would be written while something is measured
+            self.host.keep(master, self.store)
+        self.host.copy(master, self.store)
 
     # --- processes ---
 
@@ -172,13 +182,15 @@ class Entry:
             yield started
 
     def _command(self, role: str) -> list[str]:
-        return [self.python, "-m", "contenders", self.name, role, str(self.store)]
+        return [self.bench.python(self.name), "-m", "contenders", self.name, role, str(self.store), self.host.url]
 
 
-def absence(entry: Entry) -> str | None:
+def absence(bench: Bench, name: str) -> str | None:
     """Why a contender can't be measured here, if it can't."""
     try:
-        missing = entry.about.get("missing")
+        missing = bench.entry(name).about.get("missing")
+    except HostError as error:
+        return str(error)
     except StepError as error:
         return f"can't be loaded: {str(error).splitlines()[-1]}"
     return f"not installed: {missing}" if missing else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 from .figures import Comparison, Figure, compare, numbers
 from .figures import median as middle
@@ -15,10 +15,10 @@ NOTHING = "-"
 class Reported(Protocol):
     """What a report needs of a scenario."""
 
-    title: ClassVar[str]
-    figures: ClassVar[tuple[Figure, ...]]
-    comparisons: ClassVar[tuple[Comparison, ...]]
-    contenders: ClassVar[tuple[str, ...]]
+    title: str
+    figures: tuple[Figure, ...]
+    comparisons: tuple[Comparison, ...]
+    contenders: tuple[str, ...]
 
 
 def render(found: Sequence[tuple[Reported, Results]]) -> str:
@@ -93,6 +93,8 @@ def _cell(results: Results, name: str, figure: Figure) -> str:
 def _remarks(results: Results) -> Iterator[str]:
     for name, errors in results.failed.items():
         yield f"**{name} failed in {len(errors)} rounds.** The first time:\n\n```\n{errors[0].strip()}\n```"
+    if results.server:
+        yield f"On {results.server}."
     loads = ", ".join(f"{load:.1f}" for load in results.loads)
     yield f"Rounds: {len(results.rounds)}; the machine's load before each: {loads}."
 

@@ -26,6 +26,7 @@ class Results:
         about: What each contender says of itself.
         absent: Why a contender was not measured.
         failed: What went wrong with a contender, round by round.
+        server: What they ran on, where it is a server.
     """
 
     scenario: str
@@ -36,6 +37,7 @@ class Results:
     about: dict[str, dict[str, Any]] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)
     failed: dict[str, list[str]] = field(default_factory=dict)
+    server: str = ""
 
     def save(self, directory: Path) -> None:
         """Write ``<scenario>.json``; whoever reads it meanwhile finds the old one."""

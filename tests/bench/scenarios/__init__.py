@@ -5,23 +5,29 @@ from __future__ import annotations
 from .backlog import Backlog
 from .base import Scenario
 from .dashboard import Dashboard
-from .drain import Drain
+from .drain import Drain, DrainBesideMemory
 from .durability import Durability
 from .imports import Imports
 from .kernel import Kernel
 from .latency import Latency
 from .memory import Memory
 from .page import Page
+from .rivals import SQLITE, STORES, Rivals
 from .sending import Sending
+
+
+def _on(rivals: Rivals) -> tuple[Scenario, ...]:
+    drain = DrainBesideMemory() if rivals is SQLITE else Drain(rivals)
+    return (drain, Sending(rivals), Latency(rivals), Backlog(rivals))
+
+
+_OF_STORES = {kind: _on(rivals) for kind, rivals in STORES.items()}
 
 SCENARIOS: dict[str, Scenario] = {
     scenario.name: scenario
     for scenario in (
-        Drain(),
-        Sending(),
-        Latency(),
+        *(scenario for scenarios in _OF_STORES.values() for scenario in scenarios),
         Kernel(),
-        Backlog(),
         Durability(),
         Memory(),
         Imports(),
@@ -30,3 +36,6 @@ SCENARIOS: dict[str, Scenario] = {
     )
 }
 """In the order of the report."""
+
+GROUPS = {kind: [scenario.name for scenario in scenarios] for kind, scenarios in _OF_STORES.items()}
+"""Short names for all scenarios on a store."""

@@ -9,6 +9,7 @@ from harness.figures import Comparison, Figure, Measured
 from harness.trace import rate_of
 
 from .base import Scenario
+from .rivals import Rivals
 
 SIZES = {"small": 1000, "large": 100_000, "huge": 1_000_000}
 _WINDOW_SECONDS = 3.0
@@ -19,35 +20,39 @@ _SMALL_REPEATS = 3
 
 
 class Backlog(Scenario):
-    name = "backlog"
-    title = "Drain of the first seconds from a backlog of 1,000, 100,000 and 1,000,000 tasks, one worker process"
-    contenders = ("omniq", "litequeue")
-    figures = (
-        Figure("small", "1,000: tasks/s"),
-        Figure("large", "100,000: tasks/s"),
-        Figure("huge", "1,000,000: tasks/s"),
-        Figure("kept", "1,000,000 beside 1,000", 2),
-        Figure("duplicates", "duplicates"),
-    )
-    comparisons = (
-        Comparison(
-            "Drain from 1,000,000 beside that from 1,000, tasks/s",
-            ("omniq", "huge"),
-            (("omniq", "small"),),
-            "two thirds at least",
-        ),
-    )
+    def __init__(self, rivals: Rivals) -> None:
+        self._sizes = {key: SIZES[key] for key in rivals.backlog}
+        least, *_, most = rivals.backlog
+        few, many = (f"{SIZES[key]:,}" for key in (least, most))
+        self.name = f"backlog{rivals.suffix}"
+        self.title = f"{rivals.store}, backlog: drain of the first seconds from so many tasks, one worker process"
+        self.contenders = (rivals.ours, *rivals.backlog_peers)
+        self.figures = (
+            *(Figure(key, f"{tasks:,}: tasks/s") for key, tasks in self._sizes.items()),
+            Figure("kept", f"{many} beside {few}", 2),
+            Figure("duplicates", "duplicates"),
+        )
+        self.comparisons = (
+            Comparison(
+                f"{rivals.store}, drain from {many} beside that from {few}, tasks/s",
+                (rivals.ours, most),
+                ((rivals.ours, least),),
+                "two thirds at least",
+            ),
+        )
 
     def measure(self, bench: Bench, contender: str) -> Measured:
         entry = bench.entry(contender)
         figures: dict[str, float] = {"duplicates": 0}
-        for key, tasks in SIZES.items():
-            repeats = _SMALL_REPEATS if key == "small" else 1
-            found = [_first_seconds(entry, bench.size(tasks)) for _ in range(repeats)]
+        for key, tasks in self._sizes.items():
+            # The small one is never scaled down: of fewer tasks than run at a time, a rate tells nothing.
+            repeats, size = (_SMALL_REPEATS, tasks) if key == "small" else (1, bench.size(tasks))
+            found = [_first_seconds(entry, size) for _ in range(repeats)]
             figures[key] = statistics.median(rate for rate, _ in found)
             figures["duplicates"] += sum(duplicates for _, duplicates in found)
-        if figures["small"]:
-            figures["kept"] = figures["huge"] / figures["small"]
+        least, *_, most = self._sizes
+        if figures[least]:
+            figures["kept"] = figures[most] / figures[least]
         return figures
 
 

@@ -3,17 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
 
 from harness.bench import Bench
-from harness.figures import Comparison, Figure, Measured, Source
-
-QUEUES = ("omniq", "huey", "huey-nosync", "litequeue", "persist-queue", "flexiq")
-PEERS = ("huey", "litequeue", "persist-queue", "flexiq")
-"""Those whose file survives a power cut, as OmniQ's does; only these are compared with goals."""
-WITH_RESULTS = ("huey", "flexiq")
-"""Those of them that store results."""
-UNSAFE = "huey-nosync"
+from harness.figures import Comparison, Figure, Measured
 
 
 class Scenario(ABC):
@@ -28,12 +20,12 @@ class Scenario(ABC):
         most_rounds: No more rounds than this, where one takes long and varies little.
     """
 
-    name: ClassVar[str]
-    title: ClassVar[str]
-    contenders: ClassVar[tuple[str, ...]]
-    figures: ClassVar[tuple[Figure, ...]]
-    comparisons: ClassVar[tuple[Comparison, ...]] = ()
-    most_rounds: ClassVar[int | None] = None
+    name: str
+    title: str
+    contenders: tuple[str, ...]
+    figures: tuple[Figure, ...]
+    comparisons: tuple[Comparison, ...] = ()
+    most_rounds: int | None = None
 
     @abstractmethod
     def measure(self, bench: Bench, contender: str) -> Measured:
@@ -42,8 +34,3 @@ class Scenario(ABC):
         Raises:
             StepError: A step failed.
         """
-
-
-def sources(names: tuple[str, ...], key: str) -> tuple[Source, ...]:
-    """The same figure of several contenders."""
-    return tuple((name, key) for name in names)

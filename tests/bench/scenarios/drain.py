@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from harness.bench import Bench, Entry
@@ -10,16 +11,14 @@ from harness.figures import Comparison, Figure, Measured
 from harness.processes import cpu_seconds
 from harness.trace import rate_of
 
-from .base import PEERS, QUEUES, UNSAFE, Scenario, sources
+from .base import Scenario
+from .rivals import SQLITE, Rivals
 
 IN_MEMORY = "omniq-memory"
 _SETTLE_SECONDS = 0.3
 
 
 class Drain(Scenario):
-    name = "drain"
-    title = "Drain: tasks per second from a filled store, workers in processes of their own"
-    contenders = (*QUEUES, IN_MEMORY)
     figures = (
         Figure("one", "one process, tasks/s"),
         Figure("two", "two processes, tasks/s"),
@@ -29,27 +28,15 @@ class Drain(Scenario):
         Figure("duplicates", "duplicates"),
         Figure("unsettled", "not succeeded in the store"),
     )
-    comparisons = (
-        Comparison(
-            "SQLite drain, one worker process, tasks/s",
-            ("omniq", "one"),
-            sources(PEERS, "one"),
-            "12 times the best peer, aim for 20",
-        ),
-        Comparison("SQLite drain, beside huey without fsync, tasks/s", ("omniq", "one"), ((UNSAFE, "one"),)),
-        Comparison("SQLite drain, two worker processes, tasks/s", ("omniq", "two"), sources(PEERS, "two")),
-        Comparison(
-            "SQLite drain, two processes beside one", ("omniq", "two"), (("omniq", "one"),), "1.3 times one process"
-        ),
-        Comparison(
-            "Memory drain beside SQLite's, tasks/s", (IN_MEMORY, "one"), (("omniq", "one"),), "1.5 times SQLite's"
-        ),
-    )
+
+    def __init__(self, rivals: Rivals) -> None:
+        self.name = f"drain{rivals.suffix}"
+        self.title = f"{rivals.store}, drain: tasks per second from a filled store, workers in processes of their own"
+        self.contenders = rivals.all
+        self.comparisons = tuple(_comparisons(rivals))
 
     def measure(self, bench: Bench, contender: str) -> Measured:
         entry = bench.entry(contender)
-        if contender == IN_MEMORY:
-            return _drain_within(bench, entry)
         tasks = bench.size(entry.about["drained"])
         one, two = (drain(entry, tasks, processes) for processes in (1, 2))
         return {
@@ -61,6 +48,32 @@ class Drain(Scenario):
             "duplicates": one.duplicates + two.duplicates,
             "unsettled": None if one.unsettled is None or two.unsettled is None else one.unsettled + two.unsettled,
         }
+
+
+def _comparisons(rivals: Rivals) -> Iterator[Comparison]:
+    one, two, of = (rivals.ours, "one"), (rivals.ours, "two"), f"{rivals.store} drain"
+    yield Comparison(f"{of}, one worker process, tasks/s", one, rivals.theirs("one"), rivals.goal("drain"))
+    for name in rivals.unsafe:
+        yield Comparison(f"{of}, beside {name}, tasks/s", one, ((name, "one"),))
+    yield Comparison(f"{of}, two worker processes, tasks/s", two, rivals.theirs("two"))
+    yield Comparison(f"{of}, two processes beside one", two, (one,), rivals.goal("two"))
+
+
+class DrainBesideMemory(Drain):
+    """On SQLite, and in memory for comparison."""
+
+    def __init__(self) -> None:
+        super().__init__(SQLITE)
+        self.contenders = (*self.contenders, IN_MEMORY)
+        beside = Comparison(
+            "Memory drain beside SQLite's, tasks/s", (IN_MEMORY, "one"), ((SQLITE.ours, "one"),), "1.5 times SQLite's"
+        )
+        self.comparisons = (*self.comparisons, beside)
+
+    def measure(self, bench: Bench, contender: str) -> Measured:
+        if contender == IN_MEMORY:
+            return _drain_within(bench, bench.entry(contender))
+        return super().measure(bench, contender)
 
 
 class Drained(NamedTuple):

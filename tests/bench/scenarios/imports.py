@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import statistics
-import sys
 
 from harness.bench import Bench, is_omniq
 from harness.figures import Comparison, Figure, Measured
@@ -56,7 +55,7 @@ class Imports(Scenario):
         heavy = (*HEAVY, *CLIENTS)
         use = "omniq.AsyncOmniQ" if is_omniq(contender) else ""
         program = _PROGRAM.format(module=IMPORTS[contender], use=use, heavy=heavy)
-        python = sys.executable if is_omniq(contender) else bench.peer_python
+        python = bench.python(contender)
         command = [python, "-c", program]
         # The first one may have to compile.
         answers = [run_step(command, bench.environment(), bench.scratch) for _ in range(1 + _REPEATS)][1:]

@@ -10,7 +10,8 @@ from harness.bench import Bench
 from harness.figures import Comparison, Figure, Measured, percentile
 from harness.processes import cpu_seconds
 
-from .base import PEERS, QUEUES, WITH_RESULTS, Scenario, sources
+from .base import Scenario
+from .rivals import Rivals
 
 _IDLE_SECONDS = 10.0
 _QUIET_SECONDS = 1.0
@@ -18,9 +19,6 @@ _WARM_UP = 20
 
 
 class Latency(Scenario):
-    name = "latency"
-    title = "Latency with an idle worker in another process"
-    contenders = QUEUES
     figures = (
         Figure("start", "to start, ms", 2),
         Figure("start_95", "95 %, ms", 2),
@@ -30,32 +28,26 @@ class Latency(Scenario):
         Figure("lost", "lost"),
         Figure("duplicates", "duplicates"),
     )
-    comparisons = (
-        Comparison(
-            "Another process: enqueue to start, ms",
-            ("omniq", "start"),
-            sources(PEERS, "start"),
-            "2 at most",
-            less_is_better=True,
-            digits=2,
-        ),
-        Comparison(
-            "Another process: enqueue to result, ms",
-            ("omniq", "result"),
-            sources(WITH_RESULTS, "result"),
-            "5 at most",
-            less_is_better=True,
-            digits=2,
-        ),
-        Comparison(
-            "Idle worker, % of a core",
-            ("omniq", "idle"),
-            sources(PEERS, "idle"),
-            "under 1",
-            less_is_better=True,
-            digits=2,
-        ),
-    )
+
+    def __init__(self, rivals: Rivals) -> None:
+        self.name = f"latency{rivals.suffix}"
+        self.title = f"{rivals.store}, latency with an idle worker in another process"
+        self.contenders = rivals.all
+        self.comparisons = tuple(
+            Comparison(
+                f"{rivals.store}, {what}",
+                (rivals.ours, key),
+                others,
+                rivals.goal(key),
+                less_is_better=True,
+                digits=2,
+            )
+            for what, key, others in (
+                ("another process: enqueue to start, ms", "start", rivals.theirs("start")),
+                ("another process: enqueue to result, ms", "result", rivals.theirs_with_results("result")),
+                ("idle worker, % of a core", "idle", rivals.theirs("idle")),
+            )
+        )
 
     def measure(self, bench: Bench, contender: str) -> Measured:
         entry = bench.entry(contender)

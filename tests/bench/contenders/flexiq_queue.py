@@ -1,29 +1,34 @@
-"""flexiq (a core in Rust) on SQLite, with the settings that made it fastest."""
+"""flexiq (a core in Rust) on SQLite and Redis, with the settings that made it fastest."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from typing import Any
 
 from flexiq import Queue as FlexiqQueue
 from harness.trace import mark
 
-from .base import Queue
+from .base import NOTHING_KEPT, Queue, Store
+
+_DURABILITY = {
+    "sqlite": "its default, as synchronous=NORMAL",
+    "redis": NOTHING_KEPT,
+}
 
 
 class Flexiq(Queue):
     package = "flexiq"
     results = "results stored"
     delivery = "taken back after a timeout: at least once"
-    durability = "its default, as synchronous=NORMAL"
     bulk = True
     drained = 3000
     probes = 80
 
-    def __init__(self, name: str, directory: Path) -> None:
-        super().__init__(name, directory)
+    def __init__(self, name: str, store: Store) -> None:
+        super().__init__(name, store)
+        self.durability = _DURABILITY[store.kind]
         self.queue = FlexiqQueue(
-            db_path=str(directory / "flexiq.db"),
+            **_place(store),
             workers=2,
             scheduler_batch_size=128,
             push_dispatch=False,
@@ -42,6 +47,12 @@ class Flexiq(Queue):
 
     def work(self) -> None:
         self.queue.run_worker()
+
+
+def _place(store: Store) -> dict[str, Any]:
+    if store.url:
+        return {"backend": store.kind, "db_url": store.url}
+    return {"db_path": str(store.directory / "flexiq.db")}
 
 
 def _noop(index: int) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""OmniQ on SQLite: workers are the command that users start, producers an app of their own."""
+"""OmniQ on any store: workers are the command that users start, producers an app of their own."""
 
 from __future__ import annotations
 
@@ -10,8 +10,21 @@ from typing import Any
 import omniq
 from omniq import AsyncOmniQ, cli
 
-from .base import Queue
+from .base import EACH_COMMIT, NOTHING_KEPT, NOW_AND_THEN, Queue, Store
 from .omniq_task import noop
+
+_URLS = {"sqlite": "sqlite:///{}/omniq.db", "files": "file:///{}/omniq"}
+"""Of stores that lie in the directory."""
+_DURABILITY = {
+    "sqlite": "durability={!r}: synchronous={}",
+    "redis": NOTHING_KEPT,
+    "postgres": EACH_COMMIT,
+    "nats": NOW_AND_THEN,
+    "files": "durability={!r}: a power cut may take the last commits",
+}
+
+_SECRET = "of-tasks-that-do-nothing"
+"""Stores that machines may share ask for one."""
 
 
 class OmniQ(Queue):
@@ -22,12 +35,12 @@ class OmniQ(Queue):
     singles = 2000
     drained = 20_000
 
-    def __init__(self, name: str, directory: Path) -> None:
-        super().__init__(name, directory)
+    def __init__(self, name: str, store: Store) -> None:
+        super().__init__(name, store)
         self.level = "full" if name == "omniq-full" else "normal"
-        self.durability = f"durability={self.level!r}: synchronous={self.level.upper()}"
-        self.url = f"sqlite:///{directory}/omniq.db"
-        self.app = AsyncOmniQ(self.url, durability=self.level)
+        self.durability = _DURABILITY[store.kind].format(self.level, self.level.upper())
+        self.url = _URLS.get(store.kind, store.url).format(store.directory)
+        self.app = AsyncOmniQ(self.url, durability=self.level, secret=_SECRET)
 
     async def open(self) -> None:
         await self.app.open()
@@ -52,8 +65,8 @@ class OmniQ(Queue):
             commits: A file to write the number of transactions to.
         """
         counter = CommitCounter() if commits is not None else None
-        config = self.directory / "omniq.yaml"
-        config.write_text(f"durability: {self.level}\n")
+        config = self.store.directory / "omniq.yaml"
+        config.write_text(f"durability: {self.level}\nsecret: {_SECRET}\n")
         cli.main(["worker", "--url", self.url, "--config", str(config), "--import", "contenders.omniq_task"])
         if counter is not None and commits is not None:
             Path(commits).write_text(str(counter.commits))
