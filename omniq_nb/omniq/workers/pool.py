@@ -36,8 +36,6 @@ from .outage import Outage
 logger = logging.getLogger("omniq")
 
 GRACE_SECONDS = 10.0
-_NEAR_SECONDS = 0.03
-"""What a claim takes at a store of the same network, at most."""
 _RETRY_STORE_SECONDS = 1.0
 _DRAIN_POLL_SECONDS = 0.2
 _DRAIN_LOOK_SECONDS = 0.005
@@ -106,7 +104,6 @@ class WorkerPool:
         self._changed = asyncio.Event()
         self._hints: Watcher | None = None
         self._looks = self._last_empty_look = 0
-        self._store_is_near = True
         self._stopping = False
         self._claiming: asyncio.Task[None] | None = None
         self._heartbeat = Heartbeat(
@@ -218,7 +215,7 @@ class WorkerPool:
                     await self._changed.wait()
                     continue
                 try:
-                    pause = await self._claim(min(room, self._most_at_once), lease)
+                    pause = await self._claim(room, lease)
                 except NotOpenError:
                     raise
                 except Exception as error:  # noqa: BLE001 -- a worker lives on, and it is logged
@@ -236,9 +233,7 @@ class WorkerPool:
         look = self._looks
         began = self._loop.time()
         claimed = await self._queue.claim(self.id, room, lease, self.queues)
-        took = self._loop.time() - began
-        self._store_is_near = took < _NEAR_SECONDS
-        blocked = took > self._settings.lease - self._settings.heartbeat
+        blocked = self._loop.time() - began > self._settings.lease - self._settings.heartbeat
         for task in claimed:
             if blocked and self._is_late(task):
                 self._finish(task, Released(), self._queue.driver.clock())
@@ -248,15 +243,6 @@ class WorkerPool:
             return 0
         self._last_empty_look = look
         return await self._seconds_to_next()
-
-    @property
-    def _most_at_once(self) -> int:
-        """How many tasks one claim may take.
-
-        Half of what may run: then the store claims the one half while the other half runs, instead of each waiting for
-        the other. Where the way to the store is what takes the time, a claim takes all it can.
-        """
-        return max(self.concurrency // 2, 1) if self._store_is_near else self.concurrency
 
     def _is_late(self, claimed: Claimed) -> bool:
         """Whether the lease may end before the first heartbeat, where a task has blocked the loop since the claim.
