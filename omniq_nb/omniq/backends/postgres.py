@@ -97,7 +97,7 @@ class PostgresDriver(RemoteDriver):
             self.clock = ServerClock()
         self._store = mask_url(url)
         self._schema = quoted(self.settings.namespace)
-        parameters = ", ".join(f"${n}" for n in range(1, 3 + sum(group.width for group in GROUPS)))
+        parameters = ", ".join(f"${n}" for n in range(1, 5 + sum(group.width for group in GROUPS)))
         self._write_sql = f"SELECT {self._schema}.write({parameters})"
         self._claim_sql = f"SELECT * FROM {self._schema}.claim($1, $2, $3, $4, $5, $6, $7, $8, $9)"
         self._connections = Connections(dsn, self.settings, self._store)
@@ -226,8 +226,10 @@ class PostgresDriver(RemoteDriver):
 
     async def _write(self, batches: list[Sequence[Op]]) -> list[list[bool]]:
         """One transaction for all."""
-        outcomes = iter(await self.call(lambda: self._transact(lambda: self._write_once(batches))))
-        self._hints.ring(claimable=_claimable(chain.from_iterable(batches)))
+        claimable = _claimable(chain.from_iterable(batches))
+        hint = self._hints.along(claimable=claimable)
+        outcomes = iter(await self.call(lambda: self._transact(lambda: self._write_once(batches, hint))))
+        self._hints.ring(claimable=claimable, told=hint is not None)
         self._upkeep.wrote()
         return [list(islice(outcomes, len(ops))) for ops in batches]
 
@@ -241,13 +243,13 @@ class PostgresDriver(RemoteDriver):
                 await asyncio.sleep(random.random() * 0.01 * attempt)
         return await transaction()
 
-    async def _write_once(self, batches: Sequence[Sequence[Op]]) -> list[bool]:
+    async def _write_once(self, batches: Sequence[Sequence[Op]], hint: str | None) -> list[bool]:
         batch = Batch(batches)
-        await self._connections.use(lambda connection: self._carry_out(connection, batch))
+        await self._connections.use(lambda connection: self._carry_out(connection, batch, hint))
         return batch.outcomes
 
-    async def _carry_out(self, connection: asyncpg.Connection, batch: Batch) -> None:
-        values = (self._moment, self.durability == "full")
+    async def _carry_out(self, connection: asyncpg.Connection, batch: Batch, hint: str | None) -> None:
+        values = (self._moment, self.durability == "full", self._hints.channel, hint)
         calls = batch.calls()
         try:
             first = next(calls)
@@ -264,9 +266,10 @@ class PostgresDriver(RemoteDriver):
                 "connection=... is an asyncpg connection inside a transaction: `async with connection.transaction():`"
             )
         batch = Batch([ops])
+        # The hint goes out when the caller's transaction is committed, to this driver's own watchers as well.
+        hint = self._hints.payload(claimable=_claimable(ops), own=False)
         try:
-            await self._carry_out(connection, batch)
-            await self._tell_within(connection, ops)
+            await self._carry_out(connection, batch, hint)
         except FOREIGN as error:
             raise self.translate(error) from error
         return batch.outcomes
@@ -279,11 +282,6 @@ class PostgresDriver(RemoteDriver):
     def _start_listening(self) -> None:
         if self._is_open and self.settings.listen:
             self._hints.listen()
-
-    async def _tell_within(self, connection: asyncpg.Connection, ops: Sequence[Op]) -> None:
-        """Have the hint go out when the caller's transaction is committed, to this driver's own watchers as well."""
-        payload = self._hints.payload(claimable=_claimable(ops), own=False)
-        await connection.execute("SELECT pg_notify($1, $2)", self._hints.channel, payload)
 
     # --- reads ---
 

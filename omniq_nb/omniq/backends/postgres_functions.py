@@ -68,7 +68,7 @@ _INSERT_ROWS = f"""INSERT INTO {{s}}.records (kind, key, partition, state, rank,
 # same order.
 _WRITE = f"""
 CREATE FUNCTION {{s}}.write(
-    moment bigint, flush boolean, {", ".join(group.parameters for group in GROUPS)}
+    moment bigint, flush boolean, channel text, hint text, {", ".join(group.parameters for group in GROUPS)}
 ) RETURNS int[] LANGUAGE plpgsql {_PLANS} AS $$
 DECLARE
     failed int[] := '{{{{}}}}';
@@ -124,6 +124,9 @@ BEGIN
         INSERT INTO {{s}}.events (ts, event_type, task_id, func, queue, worker, attempt, duration, schedule_id, data)
         SELECT w.ts, w.type, w.task, w.func, w.queue, w.worker, w.attempt, w.duration, w.schedule, w.data
         FROM {APPEND.rows} WHERE w.after <> ALL (failed);
+    END IF;
+    IF hint IS NOT NULL THEN
+        PERFORM pg_notify(channel, hint);
     END IF;
     RETURN failed;
 END

@@ -1,8 +1,9 @@
 """Hints over PostgreSQL's LISTEN and NOTIFY.
 
 NOTIFY takes a lock of the whole server until its transaction has ended, so it is kept out of those that do the work: a
-hint goes out after them, in a transaction of its own, and writes that follow each other closely share one. One
-connection listens; when it breaks it is made anew, and everybody is woken, for a hint may have been missed.
+hint goes out after them, in a transaction of its own, and writes that follow each other closely share one. Only a write
+that comes alone takes its hint along: there somebody may be waiting for it, and nobody for the lock. One connection
+listens; when it breaks it is made anew, and everybody is woken, for a hint may have been missed.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ _NOTIFY = "SELECT set_config('synchronous_commit', 'off', true), pg_notify($1, $
 
 _BURST, _PER_SECOND = 20, 100
 """Hints that may go out at once, and how many may go out for long."""
+_ALONE_SECONDS = 0.005
+"""A write comes alone if there was none for so long."""
 _PING_SECONDS = 15.0
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 
@@ -65,6 +68,7 @@ class Hints:
         self._listening: asyncio.Task[None] | None = None
         self._ringing: asyncio.Task[None] | None = None
         self._due: str | None = None
+        self._wrote_at = 0.0
         self._allowance, self._allowance_at = float(_BURST), 0.0
 
     async def close(self) -> None:
@@ -82,9 +86,19 @@ class Hints:
         """What a hint says, and who says it; nobody, where it should wake the driver's own watchers as well."""
         return f"{CLAIMABLE if claimable else CHANGED}{self._id if own else ''}"
 
-    def ring(self, *, claimable: bool) -> None:
-        """Wake the watchers of this driver now, and those of others soon."""
+    def along(self, *, claimable: bool) -> str | None:
+        """The hint that a write takes along, if it comes alone."""
+        now = asyncio.get_running_loop().time()
+        alone = now - self._wrote_at > _ALONE_SECONDS and self._ringing is None
+        self._wrote_at = now
+        return self.payload(claimable=claimable) if alone else None
+
+    def ring(self, *, claimable: bool, told: bool) -> None:
+        """Wake the watchers of this driver now, and, unless they were told, those of others soon."""
         self._watchers.notify(claimable=claimable, own=True)
+        self._wrote_at = asyncio.get_running_loop().time()
+        if told:
+            return
         if self._due is None or claimable:
             self._due = self.payload(claimable=claimable)
         if self._ringing is None:

@@ -36,6 +36,7 @@ from .outage import Outage
 logger = logging.getLogger("omniq")
 
 GRACE_SECONDS = 10.0
+_LOOK_AGAIN_SECONDS = 0.005
 _RETRY_STORE_SECONDS = 1.0
 _DRAIN_POLL_SECONDS = 0.2
 _DRAIN_LOOK_SECONDS = 0.005
@@ -239,8 +240,11 @@ class WorkerPool:
                 self._finish(task, Released(), self._queue.driver.clock())
             else:
                 self._begin(task)
-        if claimed:
+        if len(claimed) == room:
             return 0
+        if claimed:
+            # That was all, it seems. The look that makes sure of it is not to be in the way of these tasks.
+            return _LOOK_AGAIN_SECONDS
         self._last_empty_look = look
         return await self._seconds_to_next()
 
