@@ -4,6 +4,8 @@
 
 PYTHON ?= python3
 PYTEST_ARGS ?=
+# Two files at a time: many tests wait for processes and leases. A test's own output: make pytest PARALLEL= PYTEST_ARGS=-s
+PARALLEL ?= --numprocesses 2 --dist loadfile
 BENCH_ARGS ?=
 QUICKSTART := notebooks/01_quickstart.ipynb
 BIN := .venv/bin
@@ -62,7 +64,7 @@ widgets-check: setup-node ## the front end: types, lint, unit tests, size, and t
 
 pytest: setup setup-browser setup-node ## every Python test, the notebooks and the browser among them
 	$(call step,pytest)
-	@$(WITH_VENV) pytest $(PYTEST_ARGS)
+	@$(WITH_VENV) pytest $(PARALLEL) $(PYTEST_ARGS)
 
 clusters: setup ## the whole conformance suite on Redis Cluster and on three NATS servers (takes some minutes)
 	$(call step,clusters)
