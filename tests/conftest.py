@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 from omniq import AsyncOmniQ, set_current
-from omniq.backends import memory
+from omniq.backends import memory_store
 
 PATIENCE = 60.0
 """Seconds that a test waits for what should happen at once: the machine may be busy."""
@@ -54,7 +54,7 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         return
     name = uuid.uuid4().hex
     yield f"memory://{name}"
-    memory.forget(name)
+    memory_store.forget(name)
 
 
 @pytest.fixture

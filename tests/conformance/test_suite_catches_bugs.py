@@ -12,7 +12,8 @@ import pytest
 from hypothesis import Phase
 from hypothesis import settings as hypothesis_settings
 from msgspec.structs import replace
-from omniq.backends.memory import MemoryDriver, store_of
+from omniq.backends.memory import MemoryDriver
+from omniq.backends.memory_store import store_of
 from omniq.models.event import TaskEvent
 from omniq.models.record import Append, Columns, Delete, EventFilter, Extend, Filter, Insert, Op, Page, Record, Replace
 from omniq.storage.driver import Key, Position

@@ -7,15 +7,11 @@ thread, shares one store; the process's end is its end.
 
 from __future__ import annotations
 
-import re
-import threading
-from bisect import bisect_left, bisect_right, insort
-from collections.abc import Collection, Iterator, Sequence
-from heapq import heappop, heappush
+from bisect import bisect_left, bisect_right
+from collections.abc import Collection, Sequence
+from heapq import heappop
 from typing import ClassVar, Unpack
-from urllib.parse import quote, urlsplit
-
-from fsspec.implementations.memory import MemoryFile, MemoryFileSystem
+from urllib.parse import urlsplit
 
 from ..errors import NotOpenError
 from ..models.event import EVENT_FIELDS, TaskEvent
@@ -39,156 +35,12 @@ from ..storage.queue import BaseTaskQueue
 from ..storage.results import BaseResultStorage
 from ..storage.schedules import BaseScheduleStorage
 from ..storage.watch import Watcher, Watchers
+from .memory_store import Store, store_of
 
 _SCAN_STEP = 50_000
 """Records that one scan looks at, so that it never holds the other threads up for long."""
 
 _WRITES = (Insert, Replace)
-
-_is_safe = re.compile(r"[A-Za-z0-9_.~-]+").fullmatch
-
-_Group = tuple[str, str, str]
-
-
-class _Store:
-    """The shared state of one name. Its methods expect the lock to be held."""
-
-    def __init__(self, name: str) -> None:
-        self.lock = threading.Lock()
-        self.root = f"/omniq/{quote(name, safe='')}" if name else "/omniq"
-        self.files = MemoryFileSystem()
-        self.records: dict[Key, Record] = {}
-        self.keys: dict[str, list[str]] = {}
-        self.counts: dict[_Group, int] = {}
-        # Heaps with entries that may be out of date: an entry counts only while the record has its version.
-        self.ready: dict[str, dict[str, list[tuple[int, int, str, int]]]] = {}
-        self.later: dict[str, list[tuple[int, str, int]]] = {}
-        self.events: list[TaskEvent] = []
-        self.positions: list[int] = []  # of the events; trimming leaves gaps
-        self.position = 0
-        self.drivers: set[MemoryDriver] = set()
-
-    # --- bodies ---
-
-    def path(self, kind: str, key: str) -> str:
-        # Nearly all keys are safe as they are, and asking is cheaper than quoting.
-        return f"{self.root}/{kind}/{key if _is_safe(key) else quote(key, safe='')}"
-
-    def write_body(self, record: Record) -> None:
-        path = self.path(record.kind, record.key)
-        # What pipe_file does after checking the path that was just built, at a third of its time.
-        self.files.store[path] = MemoryFile(self.files, path, record.body)
-
-    # --- one record ---
-
-    def add(self, record: Record, now: int) -> None:
-        key = (record.kind, record.key)
-        keys = self.keys.setdefault(record.kind, [])
-        if not keys or record.key > keys[-1]:
-            keys.append(record.key)  # time-ordered ids nearly always come this way
-        else:
-            insort(keys, record.key)
-        self.records[key] = record
-        self.write_body(record)
-        self.tally(record, 1)
-        self.enlist(record, now)
-
-    def put(self, record: Record, previous: Record, now: int) -> None:
-        self.records[previous.kind, previous.key] = record
-        if record.body is not previous.body:
-            self.write_body(record)
-        if record.state != previous.state or record.partition != previous.partition:
-            self.tally(previous, -1)
-            self.tally(record, 1)
-        self.enlist(record, now)
-
-    def remove(self, record: Record) -> None:
-        del self.records[record.kind, record.key]
-        keys = self.keys[record.kind]
-        del keys[bisect_left(keys, record.key)]
-        self.files.store.pop(self.path(record.kind, record.key), None)
-        self.tally(record, -1)
-
-    def tally(self, record: Record, n: int) -> None:
-        group = (record.kind, record.partition, record.state)
-        self.counts[group] = self.counts.get(group, 0) + n
-
-    def enlist(self, record: Record, now: int) -> None:
-        """Put the record where claims look for it."""
-        if record.due_at is None:
-            return
-        if record.due_at > now:
-            heappush(self.later.setdefault(record.kind, []), (record.due_at, record.key, record.version))
-            return
-        partitions = self.ready.setdefault(record.kind, {})
-        heap = partitions.setdefault(record.partition, [])
-        heappush(heap, (record.rank, record.created_at, record.key, record.version))
-
-    # --- claims ---
-
-    def promote(self, kind: str, now: int) -> None:
-        """Enlist anew what was due later and is due now."""
-        later = self.later.get(kind)
-        while later and later[0][0] <= now:
-            _, key, version = heappop(later)
-            record = self.records.get((kind, key))
-            if record is not None and record.version == version:
-                self.enlist(record, now)  # where its lease was extended: among the later ones again
-
-    def first(self, kind: str, partition: str, now: int) -> tuple[int, int, str] | None:
-        """The order of the partition's first due record; entries that are out of date are dropped on the way."""
-        heap = self.ready.get(kind, {}).get(partition)
-        while heap:
-            rank, created_at, key, version = heap[0]
-            record = self.records.get((kind, key))
-            # Deleted and inserted anew, a record has the same version at another place.
-            place = (rank, created_at, version, partition)
-            if record is not None and place == (record.rank, record.created_at, record.version, record.partition):
-                if record.due_at is not None and record.due_at <= now:
-                    return rank, created_at, key
-                self.enlist(record, now)
-            heappop(heap)
-        return None
-
-    def take(self, kind: str, partitions: Sequence[str], *, ordered: bool, limit: int, now: int) -> Iterator[Record]:
-        """The next records in order; the caller claims each before he asks for another."""
-        for _ in range(limit):
-            best: tuple[int, int, int, str] | None = None
-            chosen = ""
-            for position, partition in enumerate(partitions):
-                first = self.first(kind, partition, now)
-                if first is None:
-                    continue
-                rank, created_at, key = first
-                order = (rank, position if ordered else 0, created_at, key)
-                if best is None or order < best:
-                    best, chosen = order, partition
-            if best is None:
-                return
-            heappop(self.ready[kind][chosen])
-            yield self.records[kind, best[3]]
-
-
-_stores: dict[str, _Store] = {}
-_stores_lock = threading.Lock()
-
-
-def store_of(name: str) -> _Store:
-    """The process's store of this name; made when first asked for."""
-    with _stores_lock:
-        if name not in _stores:
-            _stores[name] = _Store(name)
-        return _stores[name]
-
-
-def forget(name: str) -> None:
-    """Drop the store of this name with all that is in it."""
-    with _stores_lock:
-        store = _stores.pop(name, None)
-    if store is not None:
-        with store.lock:
-            for kind, key in store.records:  # fsspec's recursive removal takes the square of their number
-                store.files.store.pop(store.path(kind, key), None)
 
 
 class MemoryDriver(Driver):
@@ -213,22 +65,22 @@ class MemoryDriver(Driver):
         super().__init__(url, **settings)
         parts = urlsplit(url)
         self._name = (parts.netloc + parts.path).strip("/")
-        self._open_store: _Store | None = None
+        self._open_store: Store | None = None
         self.watchers = Watchers()
 
     async def open(self) -> None:
         self._open_store = store_of(self._name)
         with self._open_store.lock:
-            self._open_store.drivers.add(self)
+            self._open_store.watchers.add(self.watchers)
 
     async def close(self) -> None:
         if self._open_store is not None:
             with self._open_store.lock:
-                self._open_store.drivers.discard(self)
+                self._open_store.watchers.discard(self.watchers)
             self._open_store = None
 
     @property
-    def _store(self) -> _Store:
+    def _store(self) -> Store:
         if self._open_store is None:
             raise NotOpenError(type(self).__name__)
         return self._open_store
@@ -265,10 +117,10 @@ class MemoryDriver(Driver):
         with store.lock:
             for op in ops:
                 outcomes.append((op.after is None or outcomes[op.after]) and _apply(store, op, now))
-            drivers = tuple(store.drivers)
+            watchers = tuple(store.watchers)
         claimable = any(op.record.due_at is not None for op in ops if isinstance(op, _WRITES))
-        for driver in drivers:
-            driver.watchers.notify(claimable=claimable, own=driver is self)
+        for each in watchers:
+            each.notify(claimable=claimable, own=each is self.watchers)
         return outcomes
 
     async def get(self, keys: Sequence[Key]) -> list[Record | None]:
@@ -345,7 +197,7 @@ def _copy(record: Record) -> Record:
     return record.__copy__()  # type: ignore[attr-defined, no-any-return]  # a Struct's, which its stub leaves out
 
 
-def _apply(store: _Store, op: Op, now: int) -> bool:
+def _apply(store: Store, op: Op, now: int) -> bool:
     match op:
         case Insert(record):
             if (record.kind, record.key) in store.records:
@@ -378,14 +230,14 @@ def _apply(store: _Store, op: Op, now: int) -> bool:
     return True
 
 
-def _current(store: _Store, previous: Record) -> Record | None:
+def _current(store: Store, previous: Record) -> Record | None:
     record = store.records.get((previous.kind, previous.key))
     if record is None or record.version != previous.version or record.created_at != previous.created_at:
         return None
     return record
 
 
-def _scan_keys(store: _Store, match: Filter, cursor: str | None, limit: int) -> Page:
+def _scan_keys(store: Store, match: Filter, cursor: str | None, limit: int) -> Page:
     keys = store.keys.get(match.kind, [])
     low = bisect_left(keys, match.prefix)
     high = bisect_left(keys, match.prefix + "\U0010ffff") if match.prefix else len(keys)
@@ -405,7 +257,7 @@ def _scan_keys(store: _Store, match: Filter, cursor: str | None, limit: int) -> 
     return Page(found, keys[positions[_SCAN_STEP - 1]] if more else None)
 
 
-def _scan_expiry(store: _Store, match: Filter, before: int, cursor: str | None, limit: int) -> Page:
+def _scan_expiry(store: Store, match: Filter, before: int, cursor: str | None, limit: int) -> Page:
     after = (int(cursor.partition(" ")[0]), cursor.partition(" ")[2]) if cursor is not None else (-1, "")
     found = sorted(
         (record.expires_at, record.key)

@@ -9,7 +9,8 @@ from typing import ClassVar
 from fsspec.implementations.memory import MemoryFileSystem
 from msgspec.structs import replace
 
-from ..backends.memory import MemoryDriver, forget, store_of
+from ..backends.memory import MemoryDriver
+from ..backends.memory_store import forget, store_of
 from ..models.record import Record
 from ..storage.driver import Driver
 from .harness import DriverHarness

@@ -1,0 +1,162 @@
+"""What a store in memory consists of: records, the index that claims and scans look at, counts and events."""
+
+from __future__ import annotations
+
+import re
+import threading
+from bisect import bisect_left, insort
+from collections.abc import Iterator, Sequence
+from heapq import heappop, heappush
+from urllib.parse import quote
+
+from fsspec.implementations.memory import MemoryFile, MemoryFileSystem
+
+from ..models.event import TaskEvent
+from ..models.record import Record
+from ..storage.driver import Key
+from ..storage.watch import Watchers
+
+_is_safe = re.compile(r"[A-Za-z0-9_.~-]+").fullmatch
+
+_Group = tuple[str, str, str]
+
+
+class Store:
+    """The shared state of one name. Its methods expect the lock to be held."""
+
+    def __init__(self, name: str) -> None:
+        self.lock = threading.Lock()
+        self.root = f"/omniq/{quote(name, safe='')}" if name else "/omniq"
+        self.files = MemoryFileSystem()
+        self.records: dict[Key, Record] = {}
+        self.keys: dict[str, list[str]] = {}
+        self.counts: dict[_Group, int] = {}
+        # Heaps with entries that may be out of date: an entry counts only while the record has its version.
+        self.ready: dict[str, dict[str, list[tuple[int, int, str, int]]]] = {}
+        self.later: dict[str, list[tuple[int, str, int]]] = {}
+        self.events: list[TaskEvent] = []
+        self.positions: list[int] = []  # of the events; trimming leaves gaps
+        self.position = 0
+        self.watchers: set[Watchers] = set()  # of the drivers that are open
+
+    # --- bodies ---
+
+    def path(self, kind: str, key: str) -> str:
+        # Nearly all keys are safe as they are, and asking is cheaper than quoting.
+        return f"{self.root}/{kind}/{key if _is_safe(key) else quote(key, safe='')}"
+
+    def write_body(self, record: Record) -> None:
+        path = self.path(record.kind, record.key)
+        # What pipe_file does after checking the path that was just built, at a third of its time.
+        self.files.store[path] = MemoryFile(self.files, path, record.body)
+
+    # --- one record ---
+
+    def add(self, record: Record, now: int) -> None:
+        key = (record.kind, record.key)
+        keys = self.keys.setdefault(record.kind, [])
+        if not keys or record.key > keys[-1]:
+            keys.append(record.key)  # time-ordered ids nearly always come this way
+        else:
+            insort(keys, record.key)
+        self.records[key] = record
+        self.write_body(record)
+        self.tally(record, 1)
+        self.enlist(record, now)
+
+    def put(self, record: Record, previous: Record, now: int) -> None:
+        self.records[previous.kind, previous.key] = record
+        if record.body is not previous.body:
+            self.write_body(record)
+        if record.state != previous.state or record.partition != previous.partition:
+            self.tally(previous, -1)
+            self.tally(record, 1)
+        self.enlist(record, now)
+
+    def remove(self, record: Record) -> None:
+        del self.records[record.kind, record.key]
+        keys = self.keys[record.kind]
+        del keys[bisect_left(keys, record.key)]
+        self.files.store.pop(self.path(record.kind, record.key), None)
+        self.tally(record, -1)
+
+    def tally(self, record: Record, n: int) -> None:
+        group = (record.kind, record.partition, record.state)
+        self.counts[group] = self.counts.get(group, 0) + n
+
+    def enlist(self, record: Record, now: int) -> None:
+        """Put the record where claims look for it."""
+        if record.due_at is None:
+            return
+        if record.due_at > now:
+            heappush(self.later.setdefault(record.kind, []), (record.due_at, record.key, record.version))
+            return
+        partitions = self.ready.setdefault(record.kind, {})
+        heap = partitions.setdefault(record.partition, [])
+        heappush(heap, (record.rank, record.created_at, record.key, record.version))
+
+    # --- claims ---
+
+    def promote(self, kind: str, now: int) -> None:
+        """Enlist anew what was due later and is due now."""
+        later = self.later.get(kind)
+        while later and later[0][0] <= now:
+            _, key, version = heappop(later)
+            record = self.records.get((kind, key))
+            if record is not None and record.version == version:
+                self.enlist(record, now)  # where its lease was extended: among the later ones again
+
+    def first(self, kind: str, partition: str, now: int) -> tuple[int, int, str] | None:
+        """The order of the partition's first due record; entries that are out of date are dropped on the way."""
+        heap = self.ready.get(kind, {}).get(partition)
+        while heap:
+            rank, created_at, key, version = heap[0]
+            record = self.records.get((kind, key))
+            # Deleted and inserted anew, a record has the same version at another place.
+            place = (rank, created_at, version, partition)
+            if record is not None and place == (record.rank, record.created_at, record.version, record.partition):
+                if record.due_at is not None and record.due_at <= now:
+                    return rank, created_at, key
+                self.enlist(record, now)
+            heappop(heap)
+        return None
+
+    def take(self, kind: str, partitions: Sequence[str], *, ordered: bool, limit: int, now: int) -> Iterator[Record]:
+        """The next records in order; the caller claims each before he asks for another."""
+        for _ in range(limit):
+            best: tuple[int, int, int, str] | None = None
+            chosen = ""
+            for position, partition in enumerate(partitions):
+                first = self.first(kind, partition, now)
+                if first is None:
+                    continue
+                rank, created_at, key = first
+                order = (rank, position if ordered else 0, created_at, key)
+                if best is None or order < best:
+                    best, chosen = order, partition
+            if best is None:
+                return
+            heappop(self.ready[kind][chosen])
+            yield self.records[kind, best[3]]
+
+
+_stores: dict[str, Store] = {}
+_stores_lock = threading.Lock()
+
+
+def store_of(name: str) -> Store:
+    """The process's store of this name; made when first asked for."""
+    with _stores_lock:
+        if name not in _stores:
+            _stores[name] = Store(name)
+        return _stores[name]
+
+
+def forget(name: str) -> None:
+    """Drop the store of this name with all that is in it."""
+    with _stores_lock:
+        store = _stores.pop(name, None)
+    if store is not None:
+        with store.lock:
+            for kind, key in store.records:  # fsspec's recursive removal takes the square of their number
+                store.files.store.pop(store.path(kind, key), None)
