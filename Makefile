@@ -4,9 +4,9 @@
 
 PYTHON ?= python3
 PYTEST_ARGS ?=
-# Three at a time, on two cores too: many tests wait for processes and leases. In their order, which has the long ones in
-# the middle. A test's own output: make pytest PARALLEL= PYTEST_ARGS=-s
-PARALLEL ?= --numprocesses 3 --dist loadscope --no-loadscope-reorder
+# Two at a time, for many tests wait for processes and leases; in their order, so that the last ones are short. A test's own
+# output: make pytest PARALLEL= PYTEST_ARGS=-s
+PARALLEL ?= --numprocesses 2 --dist loadscope --no-loadscope-reorder
 BENCH_ARGS ?=
 QUICKSTART := notebooks/01_quickstart.ipynb
 BIN := .venv/bin

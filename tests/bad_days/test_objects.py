@@ -448,4 +448,5 @@ async def test_server_s_clock_counts_where_the_machine_s_is_wrong(
     async with S3Driver(s3_url) as driver:
         assert abs(driver.clock() - right() // 1000) < 2 * SECOND
         assert driver.clone().clock is driver.clock
-    assert "90 s off the store's" in caplog.text
+    # To the second, and the machine may be busy between the two looks.
+    assert re.search(r"[89]\d s off the store's", caplog.text)
