@@ -4,9 +4,8 @@
 
 PYTHON ?= python3
 PYTEST_ARGS ?=
-# Two at a time, for many tests wait for processes and leases; in their order, so that the last ones are short. A test's own
-# output: make pytest PARALLEL= PYTEST_ARGS=-s
-PARALLEL ?= --numprocesses 2 --dist loadscope --no-loadscope-reorder
+# Two files at a time: many tests wait for processes and leases. A test's own output: make pytest PARALLEL= PYTEST_ARGS=-s
+PARALLEL ?= --numprocesses 2 --dist loadfile
 BENCH_ARGS ?=
 QUICKSTART := notebooks/01_quickstart.ipynb
 BIN := .venv/bin
