@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from base64 import b64encode
 from collections.abc import Iterator
 
 import pytest
+from omniq import AsyncOmniQ
 from omniq.backends.azure import AzureDriver
 from omniq.backends.gcs import GCSDriver
 from omniq.backends.objects_bucket import BucketDriver
 from omniq.clock import SECOND, system_clock
-from omniq.errors import StoreDeniedError, StoreUnavailableError
+from omniq.errors import ConfigError, StoreDeniedError, StoreUnavailableError
 from omniq.models.record import Insert, Record
 
 from tests.servers.azure import ACCOUNT, KEY, AzureServer
@@ -125,3 +127,20 @@ def test_azure_s_urls(url: str, bucket: str, prefix: str, account: str | None) -
     store = AzureDriver(url).make_store()
     assert (store.bucket, store.prefix) == (bucket, prefix)  # type: ignore[attr-defined]  # an ObjectStore, to mypy
     assert store.options.get("account_name") == account  # type: ignore[attr-defined]  # see above
+
+
+# --- what can't be ---
+
+
+@pytest.mark.parametrize("url", ["s3://", "az:///only/a/path", "gs:///only/a/path"])
+async def test_url_without_a_bucket_is_refused(url: str) -> None:
+    with pytest.raises(ConfigError, match="names no bucket: write [a-z0-9]+://"):
+        await AsyncOmniQ(url, secret="a secret of enough bytes").open()
+
+
+async def test_azure_without_credentials_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("AZURE_")]:
+        monkeypatch.delenv(name)
+    with pytest.raises(StoreDeniedError, match="refuses this user .*connection_string or account_name") as caught:
+        await AzureDriver("az://container/store").open()
+    assert "\n" not in str(caught.value)

@@ -12,8 +12,12 @@ from typing import Any
 
 import msgspec
 import pytest
+from omniq import AsyncOmniQ
+from omniq.clock import SECOND
 from omniq.models.event import TaskEvent
+from omniq.models.record import Filter
 from omniq.models.result import result_key
+from omniq.testing.harness import scan_all
 
 SUPPORT = Path(__file__).parent / "support"
 
@@ -85,16 +89,57 @@ StartWorker = Callable[..., "subprocess.Popen[str]"]
 
 
 @pytest.fixture
-def start_worker(children: Any, sqlite_url: str) -> StartWorker:
-    """Starts ``omniq worker`` processes that know the chores."""
+def start(children: Any) -> StartWorker:
+    """Starts ``omniq worker`` processes that know the chores; their machine's clock may be wrong by some seconds."""
 
-    def start(*arguments: str, lease: float = 1.0, **environment: str) -> subprocess.Popen[str]:
+    def start(
+        url: str, *arguments: str, lease: float = 2.0, off: float = 0.0, **environment: str
+    ) -> subprocess.Popen[str]:
         return children.worker(
-            sqlite_url, "--import", "chores", "--lease", str(lease), *arguments, cwd=SUPPORT,
-            OMNIQ_POLL_INTERVAL="0.2", OMNIQ_RETRY_DELAY="0", **environment,
+            url, "--import", "wrong_clock,chores", "--lease", str(lease), *arguments, cwd=SUPPORT,
+            OMNIQ_POLL_INTERVAL="0.2", OMNIQ_RETRY_DELAY="0", CLOCK_IS_OFF_BY=str(off), **environment,
         )  # fmt: skip
 
     return start
+
+
+@pytest.fixture
+def start_worker(start: StartWorker, sqlite_url: str) -> StartWorker:
+    """Starts them on `sqlite_url`."""
+
+    def start_there(*arguments: str, lease: float = 1.0, **environment: str) -> subprocess.Popen[str]:
+        return start(sqlite_url, *arguments, lease=lease, **environment)
+
+    return start_there
+
+
+async def assert_each_ended_once(app: AsyncOmniQ, task_ids: list[str]) -> None:
+    """By exactly one accepted completion, and every accepted write is accounted for; nothing is left to claim."""
+    assert (await app.stats()).totals == {"succeeded": len(task_ids)}
+    completions = Counter((await app.events(types="task.succeeded"))["task_id"].to_list())
+    assert completions == Counter(task_ids), "a completion was accepted twice, or none"
+    released = Counter((await app.events(types="task.released"))["task_id"].to_list())
+    driver = (await app._ready()).queue.driver
+    records = await scan_all(driver, Filter(kind="task"), limit=500)
+    assert {record.key for record in records} == set(task_ids)
+    for record in records:
+        # Every accepted write adds one: the insertion, each claim, each handing back, and one completion.
+        assert record.version == 1 + record.claims + released[record.key] + 1
+    assert await driver.claim("task", None, "nobody", 10, SECOND) == []
+
+
+def assert_one_line(error: BaseException, *words: str) -> None:
+    """It says all in one line, with these words and without the password."""
+    message = str(error)
+    assert "\n" not in message
+    for word in words:
+        assert word in message
+    assert "hunter2" not in message
+
+
+def pids(notes: Path) -> list[str]:
+    """Who has begun a task, one each time."""
+    return [line.split()[1] for line in notes.read_text().splitlines()] if notes.exists() else []
 
 
 @pytest.fixture

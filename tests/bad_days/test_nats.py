@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-import subprocess
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -35,7 +33,8 @@ from tests.servers.nats import NATS, Cluster, new_namespace
 from tests.servers.process import free_port
 from tests.servers.proxy import Proxy
 
-SUPPORT = Path(__file__).parent / "support"
+from .conftest import StartWorker, assert_each_ended_once, assert_one_line, pids
+
 SECOND = 1_000_000
 
 
@@ -56,30 +55,6 @@ def secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMNIQ_SECRET", "a secret of enough bytes")
 
 
-StartWorker = Callable[..., "subprocess.Popen[str]"]
-
-
-@pytest.fixture
-def start(children: Any) -> StartWorker:
-    """Starts ``omniq worker`` processes that know the chores; their machine's clock may be wrong by some seconds."""
-    begin = (
-        "import sys, time\n"
-        "real, off = time.time_ns, round(float(sys.argv.pop(1)) * 1e9)\n"
-        "time.time_ns = lambda: real() + off\n"
-        "time.time = lambda: time.time_ns() / 1e9\n"
-        "from omniq.cli import main\n"
-        "sys.exit(main())\n"
-    )
-
-    def start(url: str, *arguments: str, off: float = 0, lease: float = 2) -> subprocess.Popen[str]:
-        return children.python(
-            "-c", begin, str(off), "worker", "--url", url, "--import", "chores", "--lease", str(lease), *arguments,
-            cwd=SUPPORT, OMNIQ_POLL_INTERVAL="0.2", OMNIQ_RETRY_DELAY="0",
-        )  # fmt: skip
-
-    return start
-
-
 @asynccontextmanager
 async def _jetstream(server: NATS) -> AsyncIterator[JetStreamContext]:
     """A plain client."""
@@ -96,34 +71,6 @@ def _record(key: str, *, body: bytes = b"body") -> Record:
 
 def _event(ts: int) -> TaskEvent:
     return TaskEvent(ts, "task.started", "t", "f", "default", "w", 1, None, None)
-
-
-def _assert_one_line(error: BaseException, *words: str) -> None:
-    message = str(error)
-    assert "\n" not in message
-    for word in words:
-        assert word in message
-    assert "hunter2" not in message
-
-
-async def _assert_each_ended_once(app: AsyncOmniQ, ids: list[str]) -> None:
-    """By exactly one accepted completion, and every accepted write is accounted for."""
-    assert (await app.stats()).totals == {"succeeded": len(ids)}
-    completions = Counter((await app.events(types="task.succeeded"))["task_id"].to_list())
-    assert completions == Counter(ids), "a completion was accepted twice, or none"
-    released = Counter((await app.events(types="task.released"))["task_id"].to_list())
-    driver = (await app._ready()).queue.driver
-    records = await scan_all(driver, Filter(kind="task"), limit=500)
-    assert {record.key for record in records} == set(ids)
-    for record in records:
-        # Every accepted write adds one: the insertion, each claim, each handing back, and one completion.
-        assert record.version == 1 + record.claims + released[record.key] + 1
-    assert await driver.claim("task", None, "nobody", 10, SECOND) == []
-
-
-def _pids(notes: Path) -> list[str]:
-    """Who has begun a task, one each time."""
-    return [line.split()[1] for line in notes.read_text().splitlines()] if notes.exists() else []
 
 
 async def _when_back(call: Callable[[], Any]) -> Any:
@@ -152,12 +99,12 @@ async def test_killed_server_in_the_middle_of_a_run(
         await until(both_are_there)  # a worker that finds no store when it starts gives up
         handles = [await app.enqueue("step", args=(str(notes), n, 0.02)) for n in range(400)]
         for share in (0.2, 0.5):
-            await until(lambda share=share: len(_pids(notes)) >= share * 400)
+            await until(lambda share=share: len(pids(notes)) >= share * 400)
             await asyncio.to_thread(server.server.kill)
             await asyncio.sleep(0.7)  # longer than calls are repeated
             await asyncio.to_thread(server.server.start)
         assert await app.group(handles) == list(range(400))
-        await _assert_each_ended_once(app, [handle.id for handle in handles])
+        await assert_each_ended_once(app, [handle.id for handle in handles])
         for worker in workers:
             assert worker.poll() is None, "a worker did not outlive the server"
             assert "Traceback" not in children.output_of(worker)
@@ -178,11 +125,11 @@ async def test_leader_of_a_cluster_is_killed_in_the_middle_of_a_run(
         await app.open()
         worker = start(cluster.url, "--concurrency", "10", lease=5)
         handles = [await app.enqueue("step", args=(str(notes), n, 0.02)) for n in range(300)]
-        await until(lambda: len(_pids(notes)) >= 60)
+        await until(lambda: len(pids(notes)) >= 60)
         leader = await asyncio.to_thread(cluster.leader, "OMNIQ_omniq")
         await asyncio.to_thread(leader.server.kill)
         assert await app.group(handles).results(timeout=90) == list(range(300))
-        await _assert_each_ended_once(app, [handle.id for handle in handles])
+        await assert_each_ended_once(app, [handle.id for handle in handles])
         assert worker.poll() is None
         assert "Traceback" not in children.output_of(worker)
         assert await asyncio.to_thread(cluster.leader, "OMNIQ_omniq") is not leader
@@ -278,7 +225,7 @@ async def test_server_that_falls_silent_is_noticed(server: NATS, store_url: str)
             began = time.monotonic()
             with pytest.raises(StoreUnavailableError, match="no answer") as caught:
                 await driver.write([Insert(_record("a"))])
-            _assert_one_line(caught.value, "can't be reached")
+            assert_one_line(caught.value, "can't be reached")
             assert caught.value.sent, "it may have been carried out, though the last try did not get there"
             assert time.monotonic() - began < 10
             proxy.cut()
@@ -310,13 +257,13 @@ async def test_jetstream_is_not_enabled(tmp_path: Path) -> None:
     with NATS(tmp_path, jetstream=False) as server:
         with pytest.raises(StoreError) as caught:
             await NATSDriver(server.url).open()
-        _assert_one_line(caught.value, "JetStream is not enabled", "nats-server -js")
+        assert_one_line(caught.value, "JetStream is not enabled", "nats-server -js")
 
 
 async def test_nobody_listens() -> None:
     with pytest.raises(StoreUnavailableError) as caught:
         await NATSDriver(f"nats://somebody:hunter2@127.0.0.1:{free_port()}").open()
-    _assert_one_line(caught.value, "can't be reached", ":***@")
+    assert_one_line(caught.value, "can't be reached", ":***@")
     assert not caught.value.sent
 
 
@@ -329,7 +276,7 @@ async def test_wrong_password(tmp_path: Path) -> None:
         for login in ("", "me:hunter2@", "somebody:hunter2@", "narrow:right@"):
             with pytest.raises(StoreDeniedError) as caught:
                 await NATSDriver(server.url.replace("//", f"//{login}"), options={"timeout": 1}).open()
-            _assert_one_line(caught.value)
+            assert_one_line(caught.value)
         async with NATSDriver(server.url.replace("//", "//me:right@")) as driver:
             assert await driver.count("task") == {}
 
@@ -343,7 +290,7 @@ async def test_full_stream_is_one_clear_line_and_nothing_accepted_is_lost(
         for n in range(1000):
             accepted.append((await app.enqueue("f", args=(n, "x" * 5000))).id)
     assert 20 < len(accepted) < 120
-    _assert_one_line(caught.value, "maximum bytes exceeded")
+    assert_one_line(caught.value, "maximum bytes exceeded")
     with pytest.raises(StoreFullError):
         await app.task(name="g")(_nothing).map(["x" * 5000] * 10)
     assert (await app.stats()).totals == {"pending": len(accepted)}
@@ -364,7 +311,7 @@ async def test_server_of_another_age(server: NATS, store_url: str, monkeypatch: 
     monkeypatch.setattr("omniq.backends.nats_connection.OLDEST_SERVER", (99, 0))
     with pytest.raises(StoreTooOldError) as caught:
         await NATSDriver(store_url).open()
-    _assert_one_line(caught.value, "OmniQ needs 99.0")
+    assert_one_line(caught.value, "OmniQ needs 99.0")
 
 
 # --- foreign hands ---
@@ -395,7 +342,7 @@ async def test_snapshot_that_was_overwritten_is_one_clear_line(server: NATS, sto
         await jetstream.publish(f"omniq.{namespace}.aside.manifest", b"rubbish")
         with pytest.raises(StoreCorruptError) as caught:
             await NATSDriver(store_url).open()
-        _assert_one_line(caught.value, "its snapshot can't be read")
+        assert_one_line(caught.value, "its snapshot can't be read")
         # It was none that anybody needed: without it the log has everything.
         await jetstream.purge_stream(f"OMNIQ_{namespace}_ASIDE")
         async with NATSDriver(store_url) as newcomer:
@@ -409,7 +356,7 @@ async def test_large_body_that_was_deleted_is_one_clear_line(server: NATS, store
         await jetstream.purge_stream(f"OMNIQ_{namespace}_ASIDE")
         with pytest.raises(StoreCorruptError) as caught:
             await driver.get([("task", "large")])
-        _assert_one_line(caught.value, "the body of the task 'large' is gone")
+        assert_one_line(caught.value, "the body of the task 'large' is gone")
         assert (await driver.get([("task", "small")]))[0] is not None
 
 
@@ -421,7 +368,7 @@ async def test_stream_that_was_deleted_is_one_clear_line(server: NATS, store_url
         for call in (lambda: driver.count("task"), lambda: driver.write([Insert(_record("b"))])):
             with pytest.raises(StoreError) as caught:
                 await call()
-            _assert_one_line(caught.value)
+            assert_one_line(caught.value)
         async with NATSDriver(store_url) as other:  # makes it anew, and it is another one
             await other.write([Insert(_record("c"))])
             assert await _when_back(lambda: driver.count("task")) == {("default", "pending"): 1}
@@ -439,14 +386,14 @@ async def test_stream_of_somebody_else(
         assert b"error" not in answer.data
         with pytest.raises(error) as caught:
             await NATSDriver(store_url).open()
-        _assert_one_line(caught.value)
+        assert_one_line(caught.value)
 
 
 def test_urls_that_are_none() -> None:
     for url in ("nats://", "nats://host?database=1", "nats://host?namespace=a.b", "nats://host?namespace="):
         with pytest.raises(ConfigError) as caught:
             NATSDriver(url)
-        _assert_one_line(caught.value)
+        assert_one_line(caught.value)
 
 
 # --- wrong clocks ---
@@ -473,7 +420,7 @@ async def test_worker_whose_clock_is_wrong_works_like_any_other(
     assert await app.group(handles) == list(range(8))
     assert await late == 99
     assert time.time() >= began + 3
-    assert len(_pids(notes)) == 9, "a task was begun twice"
-    assert str(wrong.pid) in _pids(notes)
-    await _assert_each_ended_once(app, [late.id, *(handle.id for handle in handles)])
+    assert len(pids(notes)) == 9, "a task was begun twice"
+    assert str(wrong.pid) in pids(notes)
+    await assert_each_ended_once(app, [late.id, *(handle.id for handle in handles)])
     await app.close()

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import subprocess
 import sys
 import time
 import uuid
 import warnings
-from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -29,13 +27,13 @@ from omniq.errors import (
     StoreUnavailableError,
 )
 from omniq.models.record import Append, EventFilter, Filter, Insert, Record, Replace
-from omniq.testing.harness import scan_all
 
 from tests.servers.process import free_port
 from tests.servers.proxy import Proxy
 from tests.servers.redis import RedisCluster, RedisServer
 
-SUPPORT = Path(__file__).parent / "support"
+from .conftest import StartWorker, assert_each_ended_once, assert_one_line, pids
+
 SECRET = "a secret of enough bytes"
 SECOND = 1_000_000
 _DURABLE = ("--appendonly", "yes", "--appendfsync", "always")
@@ -58,60 +56,8 @@ def secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMNIQ_SECRET", SECRET)
 
 
-StartWorker = Callable[..., "subprocess.Popen[str]"]
-
-
-@pytest.fixture
-def start(children: Any) -> StartWorker:
-    """Starts ``omniq worker`` processes that know the chores; their machine's clock may be wrong by some seconds."""
-    begin = (
-        "import sys, time\n"
-        "real, off = time.time_ns, round(float(sys.argv.pop(1)) * 1e9)\n"
-        "time.time_ns = lambda: real() + off\n"
-        "time.time = lambda: time.time_ns() / 1e9\n"
-        "from omniq.cli import main\n"
-        "sys.exit(main())\n"
-    )
-
-    def start(url: str, *arguments: str, off: float = 0, lease: float = 2) -> subprocess.Popen[str]:
-        return children.python(
-            "-c", begin, str(off), "worker", "--url", url, "--import", "chores", "--lease", str(lease), *arguments,
-            cwd=SUPPORT, OMNIQ_POLL_INTERVAL="0.2", OMNIQ_RETRY_DELAY="0",
-        )  # fmt: skip
-
-    return start
-
-
 def _record(key: str, *, due_at: int | None = 0) -> Record:
     return Record("task", key, "default", "pending", 0, due_at, None, 0, 1, 1, 1, None, b"body")
-
-
-def _assert_one_line(error: BaseException, *words: str) -> None:
-    message = str(error)
-    assert "\n" not in message
-    for word in words:
-        assert word in message
-    assert "hunter2" not in message
-
-
-async def _assert_each_ended_once(app: AsyncOmniQ, ids: list[str]) -> None:
-    """By exactly one accepted completion, with its result; the indexes agree with the records."""
-    assert (await app.stats()).totals == {"succeeded": len(ids)}
-    completions = Counter((await app.events(types="task.succeeded"))["task_id"].to_list())
-    assert completions == Counter(ids), "a completion was accepted twice, or none"
-    released = Counter((await app.events(types="task.released"))["task_id"].to_list())
-    parts = await app._ready()
-    records = await scan_all(parts.queue.driver, Filter(kind="task"), limit=500)
-    assert {record.key for record in records} == set(ids)
-    for record in records:
-        # Every accepted write adds one: the insertion, each claim, each handing back, and one completion.
-        assert record.version == 1 + record.claims + released[record.key] + 1
-    assert await parts.queue.driver.claim("task", None, "nobody", 10, SECOND) == []
-
-
-def _pids(notes: Path) -> list[str]:
-    """Who has begun a task, one each time."""
-    return [line.split()[1] for line in notes.read_text().splitlines()] if notes.exists() else []
 
 
 # --- servers that go and come back ---
@@ -133,12 +79,12 @@ async def test_killed_server_in_the_middle_of_a_run(
         handles = [await app.enqueue("step", args=(str(notes), n, 0.02)) for n in range(400)]
         for share in (0.2, 0.5):
             # Both of them have begun: a worker that is just being started gives up where there is no server.
-            await until(lambda share=share: len(_pids(notes)) >= share * 400 and len(set(_pids(notes))) == 2)
+            await until(lambda share=share: len(pids(notes)) >= share * 400 and len(set(pids(notes))) == 2)
             await asyncio.to_thread(server.kill)
             await asyncio.sleep(0.7)  # longer than calls are repeated
             await asyncio.to_thread(server.start)
         assert await app.group(handles) == list(range(400))
-        await _assert_each_ended_once(app, [handle.id for handle in handles])
+        await assert_each_ended_once(app, [handle.id for handle in handles])
         for worker in workers:
             assert worker.poll() is None, "a worker did not outlive the server"
             assert "Traceback" not in children.output_of(worker)
@@ -159,7 +105,7 @@ async def test_node_of_a_cluster_fails_over_in_the_middle_of_a_run(
         owner = await asyncio.to_thread(cluster.owner, "omniq:{omniq}:meta")
         await asyncio.to_thread(owner.kill)
         assert await app.group(handles).results(timeout=60) == list(range(300))
-        await _assert_each_ended_once(app, [handle.id for handle in handles])
+        await assert_each_ended_once(app, [handle.id for handle in handles])
         assert worker.poll() is None
         assert "Traceback" not in children.output_of(worker)
         assert await asyncio.to_thread(cluster.owner, "omniq:{omniq}:meta") is not owner
@@ -230,7 +176,7 @@ async def test_call_that_may_have_been_carried_out_says_so(server: RedisServer) 
         with pytest.raises(StoreUnavailableError) as caught:
             await writing
         assert caught.value.sent, "it may have been carried out, though the last try did not get there"
-        _assert_one_line(caught.value, "can't be reached")
+        assert_one_line(caught.value, "can't be reached")
         with pytest.raises(StoreUnavailableError) as caught:
             await driver.write([Insert(_record("b"))])
         assert not caught.value.sent
@@ -325,7 +271,7 @@ async def test_full_memory_is_one_clear_line_and_nothing_accepted_is_lost(make_a
         with pytest.raises(StoreFullError) as caught:
             for n in range(10_000):
                 accepted.append((await app.enqueue("f", args=(n, "x" * 5000))).id)
-        _assert_one_line(caught.value, "memory is full", "maxmemory")
+        assert_one_line(caught.value, "memory is full", "maxmemory")
         assert (await app.stats()).totals == {"pending": len(accepted)}
         assert {task.id for task in (await app.list_tasks(limit=10_000)).tasks} == set(accepted)
         # A batch is refused as a whole, and what is purged makes room.
@@ -351,7 +297,7 @@ async def test_replica_is_one_clear_line(server: RedisServer, tmp_path: Path) ->
             await asyncio.sleep(0.05)
         with pytest.raises(StoreReadOnlyError) as caught:
             await RedisDriver(replica.url()).open()
-        _assert_one_line(caught.value, "read-only", "primary")
+        assert_one_line(caught.value, "read-only", "primary")
 
 
 async def test_primary_that_becomes_a_replica_is_one_clear_line(server: RedisServer, tmp_path: Path) -> None:
@@ -398,7 +344,7 @@ async def test_wrong_password(tmp_path: Path) -> None:
             url = f"redis://{credentials}127.0.0.1:{server.port}/0"
             with pytest.raises(StoreDeniedError) as caught:
                 await RedisDriver(url).open()
-            _assert_one_line(caught.value, "refuses this user")
+            assert_one_line(caught.value, "refuses this user")
         async with RedisDriver(f"redis://:right@127.0.0.1:{server.port}/0") as driver:
             assert await driver.count("task") == {}
 
@@ -406,7 +352,7 @@ async def test_wrong_password(tmp_path: Path) -> None:
 async def test_wrong_database(server: RedisServer) -> None:
     with pytest.raises(StoreError) as caught:
         await RedisDriver(f"redis://127.0.0.1:{server.port}/99").open()
-    _assert_one_line(caught.value, "has no such database")
+    assert_one_line(caught.value, "has no such database")
     with pytest.raises(ConfigError, match="a cluster has none but 0"):
         RedisDriver(f"redis+cluster://127.0.0.1:{server.port}/3")
 
@@ -416,7 +362,7 @@ async def test_nobody_listens() -> None:
         driver = RedisDriver(f"{scheme}://:hunter2@127.0.0.1:{free_port()}/0")
         with pytest.raises(StoreUnavailableError) as caught:
             await driver.open()
-        _assert_one_line(caught.value, "can't be reached", ":***@")
+        assert_one_line(caught.value, "can't be reached", ":***@")
         assert not caught.value.sent
 
 
@@ -434,7 +380,7 @@ def test_unknown_option_is_refused() -> None:
 async def test_no_cluster_behind_a_cluster_url(server: RedisServer) -> None:
     with pytest.raises(StoreError) as caught:
         await RedisDriver(f"redis+cluster://127.0.0.1:{server.port}").open()
-    _assert_one_line(caught.value, "cluster")
+    assert_one_line(caught.value, "cluster")
 
 
 # --- other hands ---
@@ -453,7 +399,7 @@ async def test_key_of_another_type_is_one_clear_error(server: RedisServer, store
             await driver.write([Insert(_record("b", due_at=10**16)), Append((event,))])
             await driver.claim("task", None, "me", 10, SECOND)
             await driver.count("task")
-        _assert_one_line(caught.value, "is not as OmniQ made it", "another type")
+        assert_one_line(caught.value, "is not as OmniQ made it", "another type")
         assert not isinstance(caught.value.__cause__, StoreError)
 
 
@@ -477,7 +423,7 @@ async def test_record_that_was_overwritten_is_one_clear_error(server: RedisServe
         ):
             with pytest.raises(StoreAlteredError) as caught:
                 await call()
-            _assert_one_line(caught.value, "the record task", "a")
+            assert_one_line(caught.value, "the record task", "a")
         # Nobody else's batch fails with it, and nothing was taken in vain.
         outcomes = await asyncio.gather(
             driver.write([Insert(_record("a"))]), driver.write([Insert(_record("c"))]), return_exceptions=True
@@ -541,7 +487,7 @@ async def test_worker_whose_clock_is_wrong_does_no_harm(
     assert await app.group(handles).results(timeout=60) == list(range(4))
     began = [line.split() for line in notes.read_text().splitlines()]
     assert sorted(began) == sorted([str(n), str(wrong.pid)] for n in range(4)), "a task was run twice"
-    await _assert_each_ended_once(app, [handle.id for handle in handles])
+    await assert_each_ended_once(app, [handle.id for handle in handles])
     # A task that the one with the wrong clock leaves behind is taken over when its lease ends.
     right.kill()
     right.wait()

@@ -97,6 +97,22 @@ async def test_nobody_waits_for_ever_when_the_loop_ends(store: Store, commits: G
     assert [type(each) for each in outcomes] == [asyncio.CancelledError] * 2
 
 
+async def test_nobody_waits_for_ever_when_the_loop_ends_while_a_group_is_taken_apart(store: Store) -> None:
+    async def carry_out(group: list[int]) -> list[int]:
+        if len(group) == 1:
+            store.goes_on.clear()
+        return await store.carry_out(group)
+
+    commits = GroupCommit(carry_out, share=lambda _: 0.0, name="test")
+    futures = [commits.submit(n) for n in (1, -2, 3)]
+    while not store.groups[1:]:
+        await asyncio.sleep(0)
+    (task,) = [each for each in asyncio.all_tasks() if each.get_name() == "test"]
+    task.cancel()
+    outcomes = await asyncio.gather(*futures, return_exceptions=True)
+    assert [type(each) for each in outcomes] == [asyncio.CancelledError] * 3
+
+
 async def test_finish_waits_for_all(store: Store, commits: GroupCommit[int, int]) -> None:
     futures = [commits.submit(n) for n in (90, 90, 90)]
     await commits.finish()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import itertools
 import json
 import shutil
 import socket
 import sys
-import tempfile
 import time
 import urllib.request
 from contextlib import suppress
@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from .process import START_SECONDS, Server, free_port
+from .process import START_SECONDS, Server, free_port, new_home
 
 _names = itertools.count()
 
@@ -139,8 +139,9 @@ class Cluster:
 @functools.cache
 def shared_server() -> NATS:
     """One server for the whole test run; it ends with it."""
-    server = NATS(Path(tempfile.mkdtemp(prefix="omniq-nats-")))
+    server = NATS(new_home("nats"))
     server.server.start()
+    atexit.register(server.server.kill)
     _make_stream(server.port, "KEPT")
     return server
 
@@ -162,8 +163,9 @@ def _make_stream(port: int, name: str) -> None:
 @functools.cache
 def shared_cluster() -> Cluster:
     """One cluster for the whole test run; it ends with it."""
-    cluster = Cluster(Path(tempfile.mkdtemp(prefix="omniq-nats-")))
+    cluster = Cluster(new_home("nats"))
     cluster.start()
+    atexit.register(cluster.stop)
     return cluster
 
 

@@ -10,7 +10,6 @@ import os
 import shutil
 import signal
 import subprocess
-import tempfile
 import time
 import uuid
 from collections.abc import Coroutine
@@ -22,7 +21,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 
-from .process import START_SECONDS, Server, free_port
+from .process import START_SECONDS, Server, free_port, new_home
 
 USER = "nobody"
 """PostgreSQL refuses to run as root."""
@@ -134,9 +133,7 @@ def namespace_of(url: str) -> str:
 @functools.cache
 def shared_server() -> PostgresServer:
     """The test run's server; each test has a namespace of its own."""
-    directory = Path(tempfile.mkdtemp(prefix="omniq-postgres-"))
-    atexit.register(shutil.rmtree, directory, ignore_errors=True)
-    server = PostgresServer(directory)
+    server = PostgresServer(new_home("postgres"))
     server.start()
     atexit.register(server.kill)
     return server
@@ -151,8 +148,7 @@ def _installation() -> Path:
     package = Path(spec.origin).parent
     if os.name != "posix" or os.getuid() != 0 or _can_run(package / "pginstall" / "bin" / "postgres"):
         return package
-    copy = Path(tempfile.mkdtemp(prefix="omniq-postgres-programs-"))
-    atexit.register(shutil.rmtree, copy, ignore_errors=True)
+    copy = new_home("programs")
     copy.chmod(0o755)
     for name in _PACKAGES:  # the programs look for their libraries beside them
         shutil.copytree(package.parent / name, copy / name)

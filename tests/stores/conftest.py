@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import os
 import tempfile
@@ -16,7 +17,7 @@ import pytest
 from tests.servers import nats, postgres
 from tests.servers.azure import AzureServer
 from tests.servers.gcs import GCSServer
-from tests.servers.process import Server
+from tests.servers.process import Server, new_home
 from tests.servers.redis import RedisCluster, RedisServer
 from tests.servers.s3 import S3Server
 
@@ -26,15 +27,18 @@ SECRET = "a secret of enough bytes for tests"
 @functools.cache
 def redis_server() -> RedisServer:
     """One server for the whole test run; it ends with it."""
-    server = RedisServer(Path(tempfile.mkdtemp(prefix="omniq-redis-")))
+    server = RedisServer(new_home("redis"))
     server.start()
+    atexit.register(server.kill)
     return server
 
 
 @functools.cache
 def redis_cluster() -> RedisCluster:
     """One cluster for the whole test run; it ends with it."""
-    return RedisCluster(Path(tempfile.mkdtemp(prefix="omniq-redis-"))).__enter__()
+    cluster = RedisCluster(new_home("redis")).__enter__()
+    atexit.register(cluster.__exit__, None, None, None)
+    return cluster
 
 
 class Clouds:
@@ -43,12 +47,11 @@ class Clouds:
     def __init__(self) -> None:
         self.environment: dict[str, str] = {}
         """What finds those that run, as a user's shell would have it."""
-        self._servers: list[Server] = []
 
     @functools.cached_property
     def s3(self) -> str:
         """A bucket."""
-        server = S3Server(_home())
+        server = S3Server(new_home("s3"))
         self._start(server)
         self._export(**server.environment_of_clients)
         return f"s3://{server.bucket}"
@@ -56,7 +59,7 @@ class Clouds:
     @functools.cached_property
     def azure(self) -> str:
         """A container; its URL has it made."""
-        server = AzureServer(_home())
+        server = AzureServer(new_home("azure"))
         self._start(server)
         self._export(AZURE_STORAGE_CONNECTION_STRING=server.connection_string())
         return f"az://{server.container}"
@@ -64,14 +67,14 @@ class Clouds:
     @functools.cached_property
     def google(self) -> str:
         """A bucket."""
-        server = GCSServer(_home())
+        server = GCSServer(new_home("gcs"))
         self._start(server)
         self._export(STORAGE_EMULATOR_HOST=server.endpoint)
         return f"gs://{server.bucket}"
 
     def _start(self, server: Server) -> None:
         server.start()
-        self._servers.append(server)
+        atexit.register(server.kill)
 
     def _export(self, **variables: str) -> None:
         self.environment |= variables
@@ -79,10 +82,6 @@ class Clouds:
 
 
 clouds = Clouds()
-
-
-def _home() -> Path:
-    return Path(tempfile.mkdtemp(prefix="omniq-cloud-"))
 
 
 URLS: dict[str, Callable[[Path], str]] = {

@@ -49,7 +49,10 @@ class AzureContainer(Bucket):
 
     async def connect(self) -> None:
         # Not asynchronous=True: at the interpreter's end it would look for fsspec's own loop, and complain.
-        self._files = adlfs.AzureBlobFileSystem(skip_instance_cache=True, **self.options)
+        try:
+            self._files = adlfs.AzureBlobFileSystem(skip_instance_cache=True, **self.options)
+        except ValueError as error:
+            raise ClientAuthenticationError(str(error)) from error  # no account, or no credentials for it
         # The SDK's client: the file system's calls make a new one each time, and ask for more than they are told.
         self._container = self._files.service_client.get_container_client(self.bucket)
 

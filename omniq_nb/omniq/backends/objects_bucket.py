@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 from urllib.parse import unquote, urlsplit
 
 from ..clock import from_datetime
-from ..errors import StoreDeniedError, StoreError, StoreUnavailableError, ValueTooLargeError
+from ..errors import ConfigError, StoreDeniedError, StoreError, StoreUnavailableError, ValueTooLargeError
 from ..masking import mask_url
 from ..storage.driver import Capabilities
 from .objects import ObjectDriver
@@ -115,9 +115,11 @@ class BucketDriver(ObjectDriver):
 
     def make_store(self) -> ObjectStore:
         parts = urlsplit(self.url)
-        path = unquote(parts.path).strip("/")
+        bucket, path = parts.netloc.partition("@")[0], unquote(parts.path).strip("/")
+        if not bucket:
+            raise ConfigError(f"the store's URL {mask_url(self.url)!r} names no bucket: write {self.about.url}")
         prefix = f"{path}/{self.namespace}/" if path else f"{self.namespace}/"
-        return self.bucket_class(parts.netloc.partition("@")[0], prefix, self.file_system_options())
+        return self.bucket_class(bucket, prefix, self.file_system_options())
 
     def file_system_options(self) -> dict[str, Any]:
         """What the file system takes: the user's options, and what the URL says besides."""

@@ -55,11 +55,13 @@ class GroupCommit(Generic[_Request, _Outcome]):
             await asyncio.wait([self._working])
 
     async def _work(self) -> None:
+        group: list[tuple[_Request, asyncio.Future[_Outcome]]] = []
         try:
             while self._waiting:
-                await self._settle(self._next_group())
+                group = self._next_group()
+                await self._settle(group)
         except asyncio.CancelledError:
-            for _, future in self._waiting:
+            for _, future in (*group, *self._waiting):
                 future.cancel()
             self._waiting.clear()
             raise
@@ -79,10 +81,6 @@ class GroupCommit(Generic[_Request, _Outcome]):
     async def _settle(self, group: list[tuple[_Request, asyncio.Future[_Outcome]]]) -> None:
         try:
             outcomes = await self._carry_out([request for request, _ in group])
-        except asyncio.CancelledError:
-            for _, future in group:
-                future.cancel()
-            raise
         except Exception as error:  # noqa: BLE001 -- each caller gets it as his own exception
             if len(group) == 1 or isinstance(error, _ANY_GROUP_FAILS):
                 _fail(group, error)

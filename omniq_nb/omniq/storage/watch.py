@@ -54,7 +54,7 @@ class Watcher:
     def notify(self) -> None:
         """Wake the waiter: something may have changed. Safe from any thread."""
         if self._event.is_set():
-            return  # he has not looked yet, or has not begun to
+            return  # the waiter has not looked yet
         try:
             running = asyncio.get_running_loop()
         except RuntimeError:
