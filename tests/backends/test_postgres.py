@@ -268,7 +268,8 @@ async def test_clock_that_is_set_while_the_driver_works_is_noticed(
         await until(lambda: abs(driver.clock() - true_time() // 1000) < SECOND)
         record = _record(f"{off}", driver)
         assert await driver.write([Insert(record)]) == [True]
-        assert await driver.claim("task", None, "w", 1, SECOND), "a claim counts as late"
+        # A claim that counted as late would find nothing at all. (The clocks may still differ by what a call takes.)
+        await until(lambda: driver.claim("task", None, "w", 1, SECOND))
 
 
 # --- round trips ---

@@ -62,7 +62,7 @@ class TestGCS(DriverConformance):
     # Every commit is a request, and the races are hundreds: on a busy machine they take their time.
     time_limit = 300.0
     # A request takes some milliseconds: fewer sequences, of which files see enough.
-    model_settings = settings(DriverConformance.model_settings, max_examples=10)
+    model_settings = settings(DriverConformance.model_settings, max_examples=5)
 
     def url(self, tmp_path: Path) -> str:
         return f"gs://{GCSServer.bucket}/conformance?namespace={uuid4().hex}"

@@ -56,7 +56,7 @@ class TestS3(DriverConformance):
     # Every commit is a request, and the races are hundreds: on a busy machine they take their time.
     time_limit = 300.0
     # moto takes some milliseconds for a request: fewer sequences, of which files and the others see enough.
-    model_settings = settings(DriverConformance.model_settings, max_examples=10)
+    model_settings = settings(DriverConformance.model_settings, max_examples=5)
 
     def url(self, tmp_path: Path) -> str:
         return f"s3://{S3Server.bucket}/conformance?namespace={uuid4().hex}"

@@ -69,7 +69,10 @@ def views(app: AsyncOmniQ) -> Iterator[Views]:
     publisher = Publisher(app)
     yield Views(publisher)
     publisher.close()
-    assert not [thread for thread in threading.enumerate() if thread.name == "omniq-publisher"]
+    for thread in threading.enumerate():
+        if thread.name == "omniq-publisher":
+            thread.join(30)  # it may have just said goodbye
+            assert not thread.is_alive()
 
 
 async def make_tasks(app: AsyncOmniQ, count: int, name: str = "work", **options: Any) -> Any:
