@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 from statistics import quantiles
 from typing import Any
 
@@ -18,6 +19,7 @@ from omniq.backends import postgres_events, postgres_read
 from omniq.backends.postgres import PostgresDriver
 from omniq.backends.postgres_pool import Connections
 from omniq.backends.postgres_read import Statement
+from omniq.backends.postgres_schema import SCHEMA_VERSION
 from omniq.clock import SECOND
 from omniq.models.event import TaskEvent
 from omniq.models.record import Append, EventFilter, Filter, Insert, Op, Record, Replace
@@ -25,6 +27,7 @@ from omniq.models.record import Append, EventFilter, Filter, Insert, Op, Record,
 from ..servers.postgres import PostgresServer, bare, namespace_of, shared_server
 
 MILLION = 1_000_000
+SUPPORT = Path(__file__).parent / "support"
 SECRET = "a secret of enough bytes"
 
 
@@ -436,6 +439,41 @@ async def test_pool_s_size_is_kept(url: str, open_driver: OpenDriver, server: Po
     assert server_side[0][0] <= 2
 
 
+# --- older versions ---
+
+_FILL_VERSION_1 = (
+    """
+INSERT INTO {s}.records (kind, key, partition, state, rank, due_at, claims, version, created_at, updated_at, ready,
+    body)
+SELECT 'task', n::text, 'default', 'pending', 0, n, 0, 1, n, n, false, 'body' FROM generate_series(1, 5) AS n
+""",
+    "INSERT INTO {s}.events (ts, attempt, event_type, task_id) SELECT n, 0, 'a', n FROM generate_series(1, 2500) AS n",
+    "INSERT INTO {s}.events (ts, attempt, event_type, duration) VALUES (7000, 1, 'b', .5), (5000, 2, 'b', NULL)",
+)
+
+
+async def test_store_of_version_1_goes_on(url: str, open_driver: OpenDriver, user: asyncpg.Connection) -> None:
+    schema = f'"{namespace_of(url)}"'
+    await user.execute((SUPPORT / "postgres_1.sql").read_text().replace("{s}", schema))
+    for sql in _FILL_VERSION_1:
+        await user.execute(sql.format(s=schema))
+    driver, *_ = await asyncio.gather(*(open_driver(url, pool_size=1) for _ in range(5)))
+    assert await user.fetchval(f"SELECT version FROM {schema}.version") == SCHEMA_VERSION
+    events, position = await driver.read_log("0.0", 10_000)
+    assert events[:2500] == [TaskEvent(n, "a", f"{n}") for n in range(1, 2501)]
+    late, early = TaskEvent(7000, "b", attempt=1, duration=0.5), TaskEvent(5000, "b", attempt=2)
+    assert events[2500:] == [late, early]
+    assert (await driver.query(EventFilter(types=("b",))))["ts"] == [5000, 7000]
+    claimed = await driver.claim("task", None, "w", 10, SECOND)
+    assert [record.key for record in claimed] == ["1", "2", "3", "4", "5"]
+    done = [Replace(replace(record, state="done", due_at=None), record) for record in claimed]
+    assert all(await driver.write([*done, Append((_event(9000),))]))
+    assert await driver.count("task") == {("default", "done"): 5}
+    assert (await _read(driver, position))[0] == ["9000"]
+    assert await driver.trim_log(6000) == 2501
+    assert (await driver.query(EventFilter()))["ts"] == [7000, 9000]
+
+
 # --- a million records ---
 
 _LOAD = """
@@ -448,8 +486,10 @@ SELECT 'task', lpad(n::text, 8, '0'), CASE WHEN n % 1000 = 0 THEN 'rare' ELSE 'p
 FROM generate_series(1, {n}) AS n
 """
 _LOAD_EVENTS = """
-INSERT INTO {s}.events (ts, attempt, event_type, task_id, queue)
-SELECT n, 1, 'task.succeeded', n::text, 'default' FROM generate_series(1, {n} / 5) AS n
+INSERT INTO {s}.events (n, min_ts, max_ts, ts, attempt, event_type, task_id, queue)
+SELECT 4, n, n + 3, ARRAY[n, n + 1, n + 2, n + 3], '{{1}}', '{{task.succeeded}}',
+    ARRAY[n::text, (n + 1)::text, (n + 2)::text, (n + 3)::text], '{{default}}'
+FROM generate_series(1, {n} / 5, 4) AS n
 """
 
 
@@ -531,12 +571,14 @@ async def test_other_reads_of_a_million_go_by_index(million: str, open_driver: O
     for statement, index in (
         (postgres_read.get(schema, keys), "records_pkey"),
         (postgres_read.next_due(schema, "task", None), "records_later"),
-        (postgres_events.query(schema, latest), "events_ts"),
-        (postgres_events.query(schema, EventFilter(since=MILLION // 5 - 100)), "events_ts"),
+        (postgres_events.Query(schema, latest).statement(), "events_ts"),
+        (postgres_events.Query(schema, EventFilter(since=MILLION // 5 - 100)).statement(), "events_ts"),
+        (postgres_events.trim(schema, 100, 50), "events_oldest"),
         (postgres_events.log_end(schema, 100), "events_log"),
         (postgres_events.read_log(schema, place, 100), "events_log"),
         (postgres_events.read_log(schema, replace(place, under_way={1: 0, 2: 3}), 100), "events_log"),
     ):
+        assert statement is not None
         _assert_by_index(await _plan(driver, statement), index, rows=1000)
     nodes = list(_nodes(await _plan(driver, postgres_read.count(schema, "task"))))
     assert not any("records" in str(node.get("Relation Name")) for node in nodes), "counting walks the records"

@@ -134,7 +134,11 @@ def _assert_each_ended_once(url: str, task_ids: list[str]) -> None:
     tasks = {key: rest for key, *rest in rows}
     assert set(tasks) == set(task_ids), "tasks were lost or made up"
     assert {state for state, _, _ in tasks.values()} == {"succeeded"}
-    events = run_on(url, f"SELECT event_type, task_id FROM {schema}.events")
+    events = run_on(
+        url,
+        f"SELECT coalesce(kind, event_type[1]), coalesce(task, task_id[1]) FROM {schema}.events, "
+        "unnest(event_type, task_id) AS each_one(kind, task)",
+    )
     assert Counter(task for kind, task in events if kind == "task.succeeded") == Counter(task_ids)
     released = Counter(task for kind, task in events if kind == "task.released")
     for key, (_, claims, version) in tasks.items():

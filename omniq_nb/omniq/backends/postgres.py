@@ -1,8 +1,8 @@
 """PostgreSQL: one schema of a database for tasks, results, events and schedules, used by any number of machines.
 
 ``postgresql://user@host/database?namespace=omniq``; the schema is made when it is missing. Records lie in one table
-with partial indexes, events in another, counters beside them (`omniq.backends.postgres_schema`); claims and batches are
-functions in the server (`omniq.backends.postgres_functions`). The server's clock counts.
+with partial indexes, events in another, a row for each write, counters beside them (`omniq.backends.postgres_schema`);
+claims and batches are functions in the server (`omniq.backends.postgres_functions`). The server's clock counts.
 
 Round trips: `write` costs one, however many tasks it enqueues or settles together (their results and events included),
 and one more for a hint, which writes that follow each other closely share; batches of thousands, or with operations
@@ -59,7 +59,7 @@ logger = logging.getLogger("omniq")
 _OPS_PER_TRANSACTION = 20_000
 _TRIES = 10
 """So often a transaction is tried that gets into a deadlock or conflict with others."""
-_EVENTS_PER_TRIM = 20_000
+_ROWS_PER_TRIM = 5000
 _WRITES = (Insert, Replace)
 
 _T = TypeVar("_T")
@@ -151,7 +151,7 @@ class PostgresDriver(RemoteDriver):
 
     # --- talking to the server ---
 
-    async def _fetch(self, statement: Statement) -> list[Any]:
+    async def _fetch(self, statement: Statement, *, repeat: bool = True) -> list[Any]:
         """Read, again where the connection was lost."""
         self._must_be_open()
         sql, values = statement
@@ -159,7 +159,7 @@ class PostgresDriver(RemoteDriver):
         async def fetch() -> list[Any]:
             return await self._connections.use(lambda connection: connection.fetch(sql, *values))
 
-        return await self.call(fetch, repeat=True)
+        return await self.call(fetch, repeat=repeat)
 
     async def _execute(self, sql: str, *values: Any, timeout: float | None = None) -> str:
         """Execute one statement; gives the server's word for what was done."""
@@ -308,7 +308,11 @@ class PostgresDriver(RemoteDriver):
     # --- events ---
 
     async def query(self, match: EventFilter) -> Columns:
-        return log.columns(match, await self._fetch(log.query(self._schema, match)))
+        self._must_be_open()
+        query = log.Query(self._schema, match)
+        while (statement := query.statement()) is not None:
+            query.add(await self._fetch(statement))
+        return query.columns()
 
     async def log_end(self, latest: int = 0) -> tuple[list[TaskEvent], Position]:
         return log.end_of(await self._fetch(log.log_end(self._schema, latest)), latest)
@@ -318,14 +322,13 @@ class PostgresDriver(RemoteDriver):
         return log.after(place, await self._fetch(log.read_log(self._schema, place, limit)), limit)
 
     async def trim_log(self, before: int) -> int:
-        self._must_be_open()
         trimmed = 0
         while True:
             # In steps: one long deletion would outlast the time that a statement may take.
-            sql, values = log.trim(self._schema, before, _EVENTS_PER_TRIM)
-            step = int((await self._execute(sql, *values)).rpartition(" ")[2])
-            trimmed += step
-            if step < _EVENTS_PER_TRIM:
+            statement = log.trim(self._schema, before, _ROWS_PER_TRIM)
+            ((rows, events),) = await self._fetch(statement, repeat=False)
+            trimmed += int(events)
+            if rows < _ROWS_PER_TRIM:
                 return trimmed
 
 

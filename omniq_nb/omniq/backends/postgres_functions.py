@@ -24,7 +24,7 @@ class Arrays:
 
     def __init__(self, prefix: str, **columns: str) -> None:
         self.width = len(columns)
-        self.first = f"{prefix}_{next(iter(columns))}"
+        self.columns = tuple(columns)
         self.parameters = ", ".join(f"{prefix}_{name} {type_.rstrip('?')}[]" for name, type_ in columns.items())
         arrays = ", ".join(f"{prefix}_{name}" for name in columns)
         values = ", ".join(f"{_value(prefix, name, type_)} AS {name}" for name, type_ in columns.items())
@@ -54,6 +54,9 @@ APPEND = Arrays(
 )  # fmt: skip
 GROUPS = (REPLACE, EXTEND, DELETE, INSERT, APPEND)
 
+_COLUMNS = ", ".join(f"e_{column}" for column in APPEND.columns)
+_KEPT = ", ".join(f"array_agg(w.{column})" for column in APPEND.columns)
+
 _STANDS = "r.kind = w.kind AND r.key = w.key AND r.version = w.version AND r.created_at = w.created"
 
 _INSERT_ROWS = f"""INSERT INTO {{s}}.records (kind, key, partition, state, rank, due_at, ready, owner, claims, version,
@@ -65,8 +68,8 @@ _INSERT_ROWS = f"""INSERT INTO {{s}}.records (kind, key, partition, state, rank,
 # Replacements first, then insertions (which may be guarded by replacements), then events (which may be guarded by
 # either), because the usual batch is a settlement. Rows are numbered by the caller; the numbers of those that did not
 # apply are the answer: as a rule there are none. Rows come in order of their keys, so that two writers lock them in the
-# same order.
-_WRITE = f"""
+# same order. Events are stored as the arrays that they come in, unless some of them hang on what did not apply.
+WRITE = f"""
 CREATE FUNCTION {{s}}.write(
     moment bigint, flush boolean, channel text, hint text, {", ".join(group.parameters for group in GROUPS)}
 ) RETURNS int[] LANGUAGE plpgsql {_PLANS} AS $$
@@ -120,10 +123,15 @@ BEGIN
             );
         END;
     END IF;
-    IF e_ts IS NOT NULL THEN
-        INSERT INTO {{s}}.events (ts, event_type, task_id, func, queue, worker, attempt, duration, schedule_id, data)
-        SELECT w.ts, w.type, w.task, w.func, w.queue, w.worker, w.attempt, w.duration, w.schedule, w.data
-        FROM {APPEND.rows} WHERE w.after <> ALL (failed);
+    IF e_after && failed THEN
+        SELECT {_KEPT} INTO {_COLUMNS} FROM {APPEND.rows} WHERE w.after <> ALL (failed);
+    END IF;
+    IF e_after IS NOT NULL THEN
+        INSERT INTO {{s}}.events
+            (n, min_ts, max_ts, ts, event_type, task_id, func, queue, worker, attempt, duration, schedule_id, data)
+        SELECT cardinality(e_after), min(moments), max(moments), e_ts, e_type, e_task, e_func, e_queue, e_worker,
+            e_attempt, e_duration, e_schedule, e_data
+        FROM unnest(e_ts) AS moments;
     END IF;
     IF hint IS NOT NULL THEN
         PERFORM pg_notify(channel, hint);
@@ -292,4 +300,4 @@ END
 $$;
 """
 
-FUNCTIONS = _SMALL + _COUNTERS + _WRITE + _CLAIM
+FUNCTIONS = _SMALL + _COUNTERS + WRITE + _CLAIM

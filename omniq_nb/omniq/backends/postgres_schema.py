@@ -7,11 +7,11 @@ import logging
 import asyncpg
 
 from ..errors import StoreAlteredError, StoreTooNewError, StoreTooOldError
-from .postgres_functions import FUNCTIONS
+from .postgres_functions import FUNCTIONS, WRITE
 
 logger = logging.getLogger("omniq")
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 OLDEST_SERVER = 14
 """64-bit transaction ids came with 13, and 13 is out of support."""
 
@@ -51,16 +51,20 @@ CREATE TABLE {s}.changes (
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
 
 CREATE SEQUENCE {s}.event_ids CACHE 100;
+CREATE TABLE {s}.version (version integer NOT NULL);
+"""
+
+# Events of one write are one row (`omniq.backends.postgres_events`): `n` of them, of which the arrays give the fields.
+_EVENTS = """
 CREATE TABLE {s}.events (
     xid xid8 NOT NULL DEFAULT pg_current_xact_id(), id bigint NOT NULL DEFAULT nextval('{s}.event_ids'),
-    ts bigint NOT NULL, attempt bigint NOT NULL, duration float8, event_type text COLLATE "C" NOT NULL,
-    task_id text COLLATE "C", func text COLLATE "C", queue text COLLATE "C", worker text COLLATE "C",
-    schedule_id text COLLATE "C", data text
+    min_ts bigint NOT NULL, max_ts bigint NOT NULL, n integer NOT NULL, ts bigint[] NOT NULL, attempt bigint[] NOT NULL,
+    duration float8[], event_type text[] COLLATE "C" NOT NULL, task_id text[] COLLATE "C", func text[] COLLATE "C",
+    queue text[] COLLATE "C", worker text[] COLLATE "C", schedule_id text[] COLLATE "C", data text[]
 ) WITH (autovacuum_vacuum_scale_factor = .01, autovacuum_vacuum_insert_scale_factor = .05);
 CREATE INDEX events_log ON {s}.events (xid, id);
-CREATE INDEX events_ts ON {s}.events (ts);
-
-CREATE TABLE {s}.version (version integer NOT NULL);
+CREATE INDEX events_ts ON {s}.events (max_ts, xid, id);
+CREATE INDEX events_oldest ON {s}.events (min_ts);
 """
 
 _TRIGGERS = """
@@ -71,6 +75,29 @@ CREATE TRIGGER tally_update AFTER UPDATE ON {s}.records REFERENCING OLD TABLE AS
 CREATE TRIGGER tally_delete AFTER DELETE ON {s}.records REFERENCING OLD TABLE AS removed
     FOR EACH STATEMENT EXECUTE FUNCTION {s}.tally_delete();
 """
+
+# From each version to the next. What writes waits meanwhile, and then goes on with the new functions. Version 1 had a
+# row for each event.
+_MIGRATIONS = {
+    1: f"""
+LOCK TABLE {{s}}.records, {{s}}.events IN ACCESS EXCLUSIVE MODE;
+ALTER TABLE {{s}}.events RENAME TO single_events;
+DROP INDEX {{s}}.events_log, {{s}}.events_ts;
+{_EVENTS}
+INSERT INTO {{s}}.events (xid, id, min_ts, max_ts, n, ts, attempt, duration, event_type, task_id, func, queue, worker,
+    schedule_id, data)
+SELECT xid, min(id), min(ts), max(ts), count(*), array_agg(ts ORDER BY id), array_agg(attempt ORDER BY id),
+    array_agg(duration ORDER BY id), array_agg(event_type ORDER BY id), array_agg(task_id ORDER BY id),
+    array_agg(func ORDER BY id), array_agg(queue ORDER BY id), array_agg(worker ORDER BY id),
+    array_agg(schedule_id ORDER BY id), array_agg(data ORDER BY id)
+FROM {{s}}.single_events GROUP BY xid, id / 1000;
+DROP TABLE {{s}}.single_events;
+DROP FUNCTION {{s}}.write;
+{WRITE}
+""",
+}
+_LONGEST_WAIT = 3600.0
+"""Seconds that a migration may take, and others wait for it."""
 
 # Transaction ids begin anew in a server that a dump was restored into; events that bear the old server's would hide the
 # new ones from those who read the log. The ids beside them keep their order.
@@ -86,7 +113,7 @@ def quoted(name: str) -> str:
 
 
 async def prepare(connection: asyncpg.Connection, store: str, namespace: str) -> None:
-    """Create the schema when it is missing.
+    """Create the schema when it is missing, and raise it to the present version when it is older.
 
     Args:
         connection: Not in a transaction.
@@ -107,6 +134,8 @@ async def prepare(connection: asyncpg.Connection, store: str, namespace: str) ->
         version = await _create(connection, store, namespace)
     if version > SCHEMA_VERSION:
         raise StoreTooNewError(store, f"its schema is version {version}, this OmniQ knows {SCHEMA_VERSION}")
+    if version < SCHEMA_VERSION:
+        await _migrate(connection, namespace)
     names = {"s": quoted(namespace)}
     if await connection.fetchval(_COMES_FROM_ANOTHER_SERVER.format(**names)):
         await connection.execute(_RENUMBER.format(**names))
@@ -122,20 +151,35 @@ async def _version(connection: asyncpg.Connection, namespace: str) -> int | None
 
 async def _create(connection: asyncpg.Connection, store: str, namespace: str) -> int:
     async with connection.transaction():
-        # Whoever comes second waits here until the first has committed, and finds it done.
-        await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended('omniq ' || $1, 0))", namespace)
+        await _lock(connection, namespace)
         if (version := await _version_in_transaction(connection, namespace)) is not None:
             return version
         names = {"s": quoted(namespace)}
         await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(namespace)}")
         try:
-            for script in (_TABLES, FUNCTIONS, _TRIGGERS):
+            for script in (_TABLES, _EVENTS, FUNCTIONS, _TRIGGERS):
                 await connection.execute(script.format(**names))
         except (asyncpg.DuplicateTableError, asyncpg.DuplicateFunctionError) as error:
             raise StoreAlteredError(store, f"the schema {namespace!r} belongs to another program: {error}") from error
         await connection.execute(f"INSERT INTO {quoted(namespace)}.version VALUES ({SCHEMA_VERSION})")
     logger.debug("created the schema %s in %s", namespace, store)
     return SCHEMA_VERSION
+
+
+async def _migrate(connection: asyncpg.Connection, namespace: str) -> None:
+    async with connection.transaction():
+        await _lock(connection, namespace)
+        names = {"s": quoted(namespace)}
+        for version in range(await _version_in_transaction(connection, namespace) or SCHEMA_VERSION, SCHEMA_VERSION):
+            await connection.execute(_MIGRATIONS[version].format(**names), timeout=_LONGEST_WAIT)
+            await connection.execute("UPDATE {s}.version SET version = version + 1".format(**names))
+    logger.info("raised the schema %s to version %d", namespace, SCHEMA_VERSION)
+
+
+async def _lock(connection: asyncpg.Connection, namespace: str) -> None:
+    """Whoever comes second waits here until the first has committed, and finds it done."""
+    lock = "SELECT pg_advisory_xact_lock(hashtextextended('omniq ' || $1, 0))"
+    await connection.execute(lock, namespace, timeout=_LONGEST_WAIT)
 
 
 async def _version_in_transaction(connection: asyncpg.Connection, namespace: str) -> int | None:
