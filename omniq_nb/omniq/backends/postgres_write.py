@@ -188,7 +188,7 @@ class Call:
             # The first column stays whole: the longest array says how many rows there are.
             if rows:
                 first, *others = zip(*rows, strict=True)
-                arrays += [first, *map(_array, others)]
+                arrays += [_Column(first), *map(_array, others)]
             else:
                 arrays += [None] * group.width
         return arrays
@@ -205,9 +205,31 @@ _ADDERS: dict[type, Callable[[Call, int, Any, int | None], bool]] = {
 }
 
 
-def _array(column: tuple[Any, ...]) -> tuple[Any, ...] | None:
+class _Column:
+    """An array for asyncpg, which goes through each one twice: first to find out which elements are arrays themselves,
+    by abstract base classes, which takes longer than all else that it does. None of ours is, so it is shown none.
+
+    Args:
+        values: The elements, of which none is an array.
+    """
+
+    __slots__ = ("_is_shown", "_values")
+
+    def __init__(self, values: tuple[Any, ...]) -> None:
+        self._values = values
+        self._is_shown = True
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __iter__(self) -> Iterator[Any]:
+        self._is_shown = not self._is_shown
+        return iter(self._values if self._is_shown else ())
+
+
+def _array(column: tuple[Any, ...]) -> _Column | None:
     """A column as the function takes it: one element where all are the same, ``None`` where all are."""
     first = column[0]
     if len(column) > 1 and first == column[-1] and column.count(first) == len(column):
         column = column[:1]
-    return None if first is None and len(column) == 1 else column
+    return None if first is None and len(column) == 1 else _Column(column)
