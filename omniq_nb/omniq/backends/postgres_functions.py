@@ -148,7 +148,7 @@ $$;
 #
 # What a stalled network delivers after its deadline, when nobody waits for it any more, does nothing: it would take
 # tasks away from those who could run them.
-_CLAIM = (
+CLAIM = (
     """
 CREATE FUNCTION {s}.claim(
     moment bigint, deadline bigint, flush boolean, wanted_kind text, partitions text[], excluded text[], claimer text,
@@ -163,6 +163,7 @@ CREATE FUNCTION {s}.claim(
 DECLARE
     present bigint := coalesce(moment, {s}.now());
     ordered boolean := partitions IS NOT NULL;
+    due tid[];
     served text[];
     chosen tid[] := '{{}}';
     taken tid[];
@@ -173,10 +174,14 @@ BEGIN
     END IF;
     -- A claim is no promise to anybody: if the server crashes, it may be forgotten, and the task is claimed again.
     PERFORM set_config('synchronous_commit', CASE WHEN flush THEN 'on' ELSE 'off' END, true);
-    UPDATE {s}.records SET ready = true WHERE ctid = ANY (ARRAY(
+    due := ARRAY(
         SELECT ctid FROM {s}.records WHERE kind = wanted_kind AND NOT ready AND due_at <= present
         ORDER BY due_at LIMIT 10000 FOR UPDATE SKIP LOCKED
-    ));
+    );
+    -- As a rule there are none, and even then an update would call the counters' trigger.
+    IF cardinality(due) > 0 THEN
+        UPDATE {s}.records SET ready = true WHERE ctid = ANY (due);
+    END IF;
     served := coalesce(partitions, {s}.ready_partitions(wanted_kind, excluded));
     IF cardinality(served) = 1 THEN
         chosen := {s}.lock_ready(wanted_kind, served[1], present, n, chosen);
@@ -300,4 +305,4 @@ END
 $$;
 """
 
-FUNCTIONS = _SMALL + _COUNTERS + WRITE + _CLAIM
+FUNCTIONS = _SMALL + _COUNTERS + WRITE + CLAIM

@@ -7,7 +7,7 @@ import logging
 import asyncpg
 
 from ..errors import StoreAlteredError, StoreTooNewError, StoreTooOldError
-from .postgres_functions import FUNCTIONS, WRITE
+from .postgres_functions import CLAIM, FUNCTIONS, WRITE
 
 logger = logging.getLogger("omniq")
 
@@ -92,8 +92,9 @@ SELECT xid, min(id), min(ts), max(ts), count(*), array_agg(ts ORDER BY id), arra
     array_agg(schedule_id ORDER BY id), array_agg(data ORDER BY id)
 FROM {{s}}.single_events GROUP BY xid, id / 1000;
 DROP TABLE {{s}}.single_events;
-DROP FUNCTION {{s}}.write;
+DROP FUNCTION {{s}}.write, {{s}}.claim, {{s}}.lock_ready, {{s}}.ready_partitions;
 {WRITE}
+{CLAIM}
 """,
 }
 _LONGEST_WAIT = 3600.0
