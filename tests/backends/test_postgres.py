@@ -445,7 +445,8 @@ _FILL_VERSION_1 = (
     """
 INSERT INTO {s}.records (kind, key, partition, state, rank, due_at, claims, version, created_at, updated_at, ready,
     body)
-SELECT 'task', n::text, 'default', 'pending', 0, n, 0, 1, n, n, false, 'body' FROM generate_series(1, 5) AS n
+SELECT 'task', n::text, 'default', CASE WHEN n = 2 THEN 'running' ELSE 'pending' END, 0, n, 0, 1, n, n, false, 'body'
+FROM generate_series(1, 5) AS n
 """,
     "INSERT INTO {s}.events (ts, attempt, event_type, task_id) SELECT n, 0, 'a', n FROM generate_series(1, 2500) AS n",
     "INSERT INTO {s}.events (ts, attempt, event_type, duration) VALUES (7000, 1, 'b', .5), (5000, 2, 'b', NULL)",
@@ -464,6 +465,7 @@ async def test_store_of_version_1_goes_on(url: str, open_driver: OpenDriver, use
     late, early = TaskEvent(7000, "b", attempt=1, duration=0.5), TaskEvent(5000, "b", attempt=2)
     assert events[2500:] == [late, early]
     assert (await driver.query(EventFilter(types=("b",))))["ts"] == [5000, 7000]
+    assert [record.key for record in (await driver.scan(Filter(kind="task", state="running"))).records] == ["2"]
     claimed = await driver.claim("task", None, "w", 10, SECOND)
     assert [record.key for record in claimed] == ["1", "2", "3", "4", "5"]
     done = [Replace(replace(record, state="done", due_at=None), record) for record in claimed]
@@ -480,7 +482,8 @@ _LOAD = """
 INSERT INTO {s}.records (kind, key, partition, state, rank, due_at, owner, claims, version, created_at, updated_at,
     expires_at, ready, body)
 SELECT 'task', lpad(n::text, 8, '0'), CASE WHEN n % 1000 = 0 THEN 'rare' ELSE 'p' || n % 3 END,
-    CASE WHEN n % 10000 = 0 THEN 'failed' WHEN n % 10 < 3 THEN 'succeeded' ELSE 'pending' END, n % 3,
+    CASE WHEN n % 10000 = 0 THEN 'failed' WHEN n % 10000 = 5 THEN 'running'
+        WHEN n % 10 < 3 THEN 'succeeded' ELSE 'pending' END, n % 3,
     CASE WHEN n % 10 < 3 THEN NULL WHEN n % 10 < 6 THEN {later} + n ELSE 0 END, NULL, 0, 1, n, n,
     CASE WHEN n % 5 = 0 THEN n END, n % 10 >= 6, 'body'
 FROM generate_series(1, {n}) AS n
@@ -546,6 +549,8 @@ def _assert_by_index(plan: dict[str, Any], index: str, rows: int) -> None:
         (Filter(kind="task", prefix="0012"), "records_pkey"),
         (Filter(kind="task", state="failed"), "records_groups"),
         (Filter(kind="task", state="pending"), "records_groups"),
+        (Filter(kind="task", state="running"), "records_running"),
+        (Filter(kind="task", state="running", partition="p1", newest_first=True), "records_running"),
         (Filter(kind="task", state="succeeded", newest_first=True), "records_groups"),
         (Filter(kind="task", partition="rare"), "records_groups"),
         (Filter(kind="task", partition="p1", newest_first=True), "records_groups"),
@@ -607,7 +612,11 @@ async def test_claims_from_a_million_go_by_index(
         await user.execute("RESET client_min_messages")
     nodes = [node for plan in plans for node in _nodes(plan)]
     assert len(nodes) > 5, "the plans were not seen"
-    assert {node["Index Name"] for node in nodes if "Index Name" in node} >= {"records_ready", "records_later"}
+    assert {node["Index Name"] for node in nodes if "Index Name" in node} >= {
+        "records_ready",
+        "records_later",
+        "records_running",
+    }
     for node in nodes:
         assert node["Node Type"] != "Seq Scan" or node.get("Relation Name") is None
         # Ten thousand at once move from the later to the ready ones; of these no more are read than need be.

@@ -303,7 +303,8 @@ class PostgresDriver(RemoteDriver):
 
     async def next_due(self, kind: str) -> int | None:
         rows = await self._fetch(reading.next_due(self._schema, kind, self._moment))
-        return rows[0][0] if rows else None
+        due_at: int | None = rows[0][0]
+        return due_at
 
     # --- events ---
 

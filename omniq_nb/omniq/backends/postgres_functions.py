@@ -175,8 +175,13 @@ BEGIN
     -- A claim is no promise to anybody: if the server crashes, it may be forgotten, and the task is claimed again.
     PERFORM set_config('synchronous_commit', CASE WHEN flush THEN 'on' ELSE 'off' END, true);
     due := ARRAY(
-        SELECT ctid FROM {s}.records WHERE kind = wanted_kind AND NOT ready AND due_at <= present
-        ORDER BY due_at LIMIT 10000 FOR UPDATE SKIP LOCKED
+        SELECT ctid FROM {s}.records
+        WHERE kind = wanted_kind AND NOT ready AND due_at <= present AND state <> 'running'
+        ORDER BY due_at LIMIT 5000 FOR UPDATE SKIP LOCKED
+    ) || ARRAY(
+        SELECT ctid FROM {s}.records
+        WHERE kind = wanted_kind AND NOT ready AND due_at <= present AND state = 'running'
+        ORDER BY due_at LIMIT 5000 FOR UPDATE SKIP LOCKED
     );
     -- As a rule there are none, and even then an update would call the counters' trigger.
     IF cardinality(due) > 0 THEN

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ..models.record import Filter, Page, Record
+from ..models.record import RUNNING, Filter, Page, Record
 from ..storage.driver import Key
 
 COLUMNS = "kind, key, partition, state, rank, due_at, owner, claims, version, created_at, updated_at, expires_at, body"
@@ -51,11 +51,12 @@ def count(schema: str, kind: str) -> Statement:
 
 def next_due(schema: str, kind: str, now: int | None) -> Statement:
     """See `Driver.next_due`."""
-    return Statement(
-        f"SELECT due_at FROM {schema}.records WHERE kind = $1 AND NOT ready AND due_at > coalesce($2, {schema}.now()) "
-        "ORDER BY due_at LIMIT 1",
-        [kind, now],
+    earliest = (
+        f"(SELECT due_at FROM {schema}.records WHERE kind = $1 AND NOT ready AND due_at > coalesce($2, {schema}.now()) "
+        "AND state {} 'running' ORDER BY due_at LIMIT 1)"
     )
+    both = f"{earliest.format('<>')} UNION ALL {earliest.format('=')}"
+    return Statement(f"SELECT min(due_at) FROM ({both}) AS both_of_them", [kind, now])
 
 
 # --- scans ---
@@ -109,17 +110,27 @@ def _by_key(schema: str, match: Filter, cursor: str | None, limit: int) -> State
 def _by_group(
     schema: str, match: Filter, cursor: str | None, limit: int, groups: Sequence[tuple[str, str]]
 ) -> Statement:
-    """The first so many of each group, of which the first so many are the page."""
-    values: list[Any] = [match.kind, [partition for partition, _ in groups], [state for _, state in groups]]
+    """The first so many of each group, and all running ones, of which the first so many are the page."""
+    values: list[Any] = [match.kind]
     bounds = _bounds(match, cursor, values)
     values.append(limit)
     order = f"ORDER BY key {_order(match)} LIMIT ${len(values)}"
-    return Statement(
-        f"SELECT r.* FROM unnest($2::text[], $3::text[]) AS wanted(partition, state), LATERAL ("
-        f"SELECT {COLUMNS} FROM {schema}.records WHERE kind = $1 AND partition = wanted.partition "
-        f"AND state = wanted.state AND state <> ''{bounds} {order}) AS r {order}",
-        values,
-    )
+    found = f"SELECT {COLUMNS} FROM {schema}.records WHERE kind = $1{bounds}"
+    parts: list[str] = []
+    if resting := [group for group in groups if group[1] != RUNNING]:
+        values += [[partition for partition, _ in resting], [state for _, state in resting]]
+        parts.append(
+            f"SELECT r.* FROM unnest(${len(values) - 1}::text[], ${len(values)}::text[]) AS wanted(partition, state), "
+            f"LATERAL ({found} AND partition = wanted.partition AND state = wanted.state AND state <> '' "
+            f"AND state <> 'running' {order}) AS r"
+        )
+    if running := [partition for partition, state in groups if state == RUNNING]:
+        values.append(running)
+        # Without the OFFSET the planner might walk all records in order of their keys.
+        parts.append(
+            f"SELECT * FROM ({found} AND partition = ANY (${len(values)}) AND state = 'running' OFFSET 0) AS running"
+        )
+    return Statement(f"SELECT * FROM ({' UNION ALL '.join(parts)}) AS found {order}", values)
 
 
 def _by_expiry(schema: str, match: Filter, before: int, cursor: str | None, limit: int) -> Statement:

@@ -21,6 +21,7 @@ OLDEST_SERVER = 14
 # claim moves records from the second index to the first as their time comes, so its cost does not grow with the
 # backlog, nor with the number of delayed tasks or running leases. `records_groups` gives the records of one partition
 # and state in order of their keys; those without a state (results) are found by their keys alone, and need no entry.
+# Nor do running ones, which are few: they have an index of their own, one for each claim to write instead of two.
 #
 # `changes` has one row per statement and group that it changed, appended by triggers, so that no two writers wait for
 # one counter; from time to time they are folded into `counts`. The sum of both is right in every snapshot.
@@ -37,8 +38,6 @@ CREATE TABLE {s}.records (
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = .01, autovacuum_vacuum_insert_scale_factor = .05,
     autovacuum_analyze_scale_factor = .02);
 CREATE INDEX records_ready ON {s}.records (kind, partition, rank, created_at, key) WHERE ready;
-CREATE INDEX records_later ON {s}.records (kind, due_at) WHERE NOT ready AND due_at IS NOT NULL;
-CREATE INDEX records_groups ON {s}.records (kind, partition, state, key) WHERE state <> '';
 CREATE INDEX records_expiry ON {s}.records (kind, expires_at, key) WHERE expires_at IS NOT NULL;
 
 CREATE TABLE {s}.counts (
@@ -52,6 +51,13 @@ CREATE TABLE {s}.changes (
 
 CREATE SEQUENCE {s}.event_ids CACHE 100;
 CREATE TABLE {s}.version (version integer NOT NULL);
+"""
+
+_INDEXES = """
+CREATE INDEX records_later ON {s}.records (kind, due_at)
+    WHERE NOT ready AND due_at IS NOT NULL AND state <> 'running';
+CREATE INDEX records_running ON {s}.records (kind, ready, due_at) WHERE state = 'running';
+CREATE INDEX records_groups ON {s}.records (kind, partition, state, key) WHERE state <> '' AND state <> 'running';
 """
 
 # Events of one write are one row (`omniq.backends.postgres_events`): `n` of them, of which the arrays give the fields.
@@ -77,12 +83,13 @@ CREATE TRIGGER tally_delete AFTER DELETE ON {s}.records REFERENCING OLD TABLE AS
 """
 
 # From each version to the next. What writes waits meanwhile, and then goes on with the new functions. Version 1 had a
-# row for each event.
+# row for each event, and running records in the others' indexes.
 _MIGRATIONS = {
     1: f"""
 LOCK TABLE {{s}}.records, {{s}}.events IN ACCESS EXCLUSIVE MODE;
 ALTER TABLE {{s}}.events RENAME TO single_events;
-DROP INDEX {{s}}.events_log, {{s}}.events_ts;
+DROP INDEX {{s}}.events_log, {{s}}.events_ts, {{s}}.records_later, {{s}}.records_groups;
+{_INDEXES}
 {_EVENTS}
 INSERT INTO {{s}}.events (xid, id, min_ts, max_ts, n, ts, attempt, duration, event_type, task_id, func, queue, worker,
     schedule_id, data)
@@ -158,7 +165,7 @@ async def _create(connection: asyncpg.Connection, store: str, namespace: str) ->
         names = {"s": quoted(namespace)}
         await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(namespace)}")
         try:
-            for script in (_TABLES, _EVENTS, FUNCTIONS, _TRIGGERS):
+            for script in (_TABLES, _INDEXES, _EVENTS, FUNCTIONS, _TRIGGERS):
                 await connection.execute(script.format(**names))
         except (asyncpg.DuplicateTableError, asyncpg.DuplicateFunctionError) as error:
             raise StoreAlteredError(store, f"the schema {namespace!r} belongs to another program: {error}") from error
