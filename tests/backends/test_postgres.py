@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
@@ -226,6 +227,28 @@ async def test_store_restored_into_another_server_goes_on(
     assert [event.task_id for event in events] == ["1", "2"]
     await restored.write([Append((_event(3),))])
     assert (await _read(restored, position))[0] == ["3"]
+
+
+async def test_latest_events_are_found_in_rows_that_overlap(url: str, open_driver: OpenDriver) -> None:
+    driver = await open_driver(url)
+    generator = random.Random(7)
+    events: list[TaskEvent] = []
+    for n in range(150):
+        row = [
+            TaskEvent(ts=generator.randrange(1000), event_type=generator.choice("abc"), task_id=f"{n}.{k}")
+            for k in range(generator.randrange(1, 5))
+        ]
+        await driver.write([Append(tuple(row))])
+        events += row
+    events.sort(key=lambda event: event.ts)
+    for before in (0, 400):
+        assert await driver.trim_log(before) == sum(event.ts < before for event in events)
+        events = [event for event in events if event.ts >= before]
+        for types in ((), ("a",), ("a", "b")):
+            wanted = [event.task_id for event in events if not types or event.event_type in types]
+            for limit in (1, 20, 100, 1000):
+                found = await driver.query(EventFilter(types=types, limit=limit))
+                assert found["task_id"] == wanted[-limit:]
 
 
 # --- claims ---
