@@ -15,7 +15,7 @@ from omniq.backends import objects_state, objects_upkeep
 from omniq.backends.files import FileDriver, Files
 from omniq.backends.s3 import S3Driver
 from omniq.clock import SECOND, system_clock
-from omniq.core.settlement import Succeeded
+from omniq.core.settlement import Ended, Succeeded
 from omniq.errors import ConfigError
 from omniq.models.event import TaskEvent
 from omniq.models.record import Append, EventFilter, Insert, Op, Record, Replace
@@ -70,8 +70,8 @@ async def test_requests_from_enqueueing_to_the_result_are_few_however_many_tasks
         assert cost["PUT"] == 1
         assert cost.total() <= 2, "a look for paused queues, and the claim"
 
-        ended = [queue.settlement(each, Succeeded(b"42"), worker="worker", started_at=now) for each in claimed]
-        assert await queue.settle_all(ended) == [True] * tasks
+        ended = [Ended(each, Succeeded(b"42"), now, now) for each in claimed]
+        assert await queue.settle_all(queue.settlements(ended, "worker")) == [True] * tasks
         assert server.requests() == {"PUT": 1}
 
         outcomes = await BaseResultStorage(driver).outcomes([record.key for record in records])

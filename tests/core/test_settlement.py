@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from omniq.clock import SECOND
 from omniq.core import lifecycle, settlement
-from omniq.core.settlement import Claimed, Raised, Released, Settlement, Succeeded
+from omniq.core.settlement import Claimed, Ended, Raised, Released, Settlement, Succeeded
 from omniq.models.record import RUNNING
 from omniq.models.result import ErrorInfo, decode_result
 from omniq.models.task import RetryPolicy, TaskSpec, decode_spec
@@ -25,7 +25,8 @@ def _claimed(spec: TaskSpec | None = None, *, claims: int = 1) -> Claimed:
 
 
 def _settle(claimed: Claimed, outcome: settlement.Outcome) -> Settlement:
-    return settlement.settle(claimed, outcome, worker="w", started_at=NOW - 2 * SECOND, now=NOW, chance=0.5)
+    ended = Ended(claimed, outcome, NOW - 2 * SECOND, NOW)
+    return settlement.settle(ended, worker="w", now=NOW, chance=0.5)
 
 
 def _types(settled: Settlement) -> list[str]:

@@ -36,7 +36,9 @@ from ..storage.watch import Watcher, Watchers
 from . import sqlite_events as log
 from . import sqlite_read as reading
 from .doorbell import Doorbell
-from .sqlite_schema import execute_patiently, path_of, prepare, translate
+from .sqlite_checkpoint import LogMover
+from .sqlite_connection import connect, connect_here, in_thread_of, wait_in_own_way
+from .sqlite_schema import execute_patiently, path_of, translate
 from .sqlite_write import Claim, Transaction, Work, count_due
 
 logger = logging.getLogger("omniq")
@@ -48,8 +50,6 @@ _INLINE_RECORDS = 8
 """What concerns so many records at most is done on the loop's own thread."""
 _FEW_RECORDS = 1000
 """So many records are looked through within a millisecond."""
-_CHECKPOINT_EVERY = 1000
-"""Inline commits leave the log to grow; after so many the writer's thread moves it into the file."""
 
 _OS_ERRORS: dict[int, type[StoreError]] = {
     errno.EACCES: StoreReadOnlyError,
@@ -92,8 +92,7 @@ class SQLiteDriver(Driver):
         self._reader: aiosqlite.Connection | None = None
         self._requests: list[_Request] = []
         self._inline: sqlite3.Connection | None = None
-        self._inline_commits = 0
-        self._checkpoint: asyncio.Future[None] | None = None
+        self._log = LogMover(self.path, url, self.durability)
         self._flush_is_due = False
         self._committing = False
         self._idle = asyncio.Event()
@@ -115,11 +114,11 @@ class SQLiteDriver(Driver):
             kind = _OS_ERRORS.get(error.errno or 0, StoreUnavailableError)
             raise kind(self.url, f"can't create {self.path.parent}: {error.strerror}") from error
         try:
-            self._writer = await self._connect()
-            await _in_thread_of(self._writer, _wait_in_own_way)
-            self._reader = await self._connect()
+            self._writer = await connect(self.path, self.url, self.durability)
+            await in_thread_of(self._writer, wait_in_own_way)
+            self._reader = await connect(self.path, self.url, self.durability)
             if self.durability != "full":  # a flush to the disk would hold the loop up
-                self._inline = self._connect_inline()
+                self._inline = connect_here(self.path, self.url, self.durability)
         except BaseException:
             await self._disconnect()
             raise
@@ -127,46 +126,18 @@ class SQLiteDriver(Driver):
         self._closing = False
         self._idle.set()
 
-    async def _connect(self) -> aiosqlite.Connection:
-        # The one thread that aiosqlite starts must not keep a process alive whose user forgot to close the app: SQLite
-        # loses nothing then. aiosqlite has no public way to say so.
-        connection = aiosqlite.connect(self.path, isolation_level=None, cached_statements=512)
-        connection._thread.daemon = True  # noqa: SLF001 -- see above
-        try:
-            await connection
-            await _in_thread_of(connection, prepare, self.url, self.durability)
-        except BaseException as error:
-            await connection.close()
-            # aiosqlite does not wait for its thread when it could not connect; the loop may be closed before it ends.
-            connection._thread.join()  # noqa: SLF001 -- see above
-            if isinstance(error, sqlite3.Error):
-                raise translate(error, self.url) from error
-            raise
-        return connection
-
-    def _connect_inline(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self.path, isolation_level=None, cached_statements=512)
-        try:
-            prepare(connection, self.url, self.durability, checkpoint_pages=0)
-            _wait_in_own_way(connection)
-        except sqlite3.Error as error:
-            connection.close()
-            raise translate(error, self.url) from error
-        return connection
-
     async def close(self) -> None:
         if self._writer is None or self._closing:
             return
         self._closing = True
         await self._idle.wait()
-        if self._checkpoint is not None:
-            await self._checkpoint
         self._bell.close()
         await self._disconnect()
 
     async def _disconnect(self) -> None:
         inline, reader, writer = self._inline, self._reader, self._writer
-        self._writer = self._reader = self._inline = self._checkpoint = None
+        self._writer = self._reader = self._inline = None
+        await self._log.close()
         if inline is not None:
             inline.close()
         for connection in (reader, writer):
@@ -236,6 +207,7 @@ class SQLiteDriver(Driver):
                 future.set_exception(outcome)
             else:
                 future.set_result(outcome)
+        self._log.grown_by(sum(len(outcome) for outcome in outcomes if isinstance(outcome, list)))
         if not self._requests:
             self._idle.set()
         self._tell(batch)
@@ -258,9 +230,6 @@ class SQLiteDriver(Driver):
             connection.execute("BEGIN IMMEDIATE")
         except sqlite3.Error:
             return None  # busy, or something that the writer's thread will meet and report
-        self._inline_commits += 1
-        if self._inline_commits % _CHECKPOINT_EVERY == 0:
-            self._checkpoint = asyncio.ensure_future(self._in_writer(_checkpoint))
         return self._commit(connection, requests)
 
     def _records_of(self, connection: sqlite3.Connection, request: Claim | Sequence[Op]) -> int:
@@ -271,7 +240,7 @@ class SQLiteDriver(Driver):
     async def _in_writer(self, function: Callable[..., _T], *args: Any) -> _T:
         if self._writer is None:
             raise NotOpenError(type(self).__name__)
-        return await _in_thread_of(self._writer, function, *args)
+        return await in_thread_of(self._writer, function, *args)
 
     def _next_batch(self) -> list[_Request]:
         size = end = 0
@@ -343,7 +312,7 @@ class SQLiteDriver(Driver):
         if reader is None or self._closing:
             raise NotOpenError(type(self).__name__)
         try:
-            return await _in_thread_of(reader, function, *args)
+            return await in_thread_of(reader, function, *args)
         except sqlite3.Error as error:
             raise translate(error, self.url) from error
 
@@ -389,25 +358,6 @@ class SQLiteDriver(Driver):
         except sqlite3.Error as error:
             raise translate(error, self.url) from error
         return trimmed
-
-
-async def _in_thread_of(connection: aiosqlite.Connection, function: Callable[..., _T], *args: Any) -> _T:
-    # aiosqlite's public calls run one statement per hop between threads; a transaction has to be one hop in all.
-    result: _T = await connection._execute(function, connection._conn, *args)  # type: ignore[no-untyped-call]  # noqa: SLF001 -- see above
-    return result
-
-
-def _wait_in_own_way(connection: sqlite3.Connection) -> None:
-    """Leave the waiting for locks to `execute_patiently`."""
-    connection.execute("PRAGMA busy_timeout = 0")
-
-
-def _checkpoint(connection: sqlite3.Connection) -> None:
-    try:
-        connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-    except sqlite3.Error as error:
-        # Nothing is lost: what is in the log stays there until a later checkpoint succeeds.
-        logger.warning("the log of the store could not be moved into its file, a later attempt will: %s", error)
 
 
 class AsyncSQLiteQueue(BaseTaskQueue):

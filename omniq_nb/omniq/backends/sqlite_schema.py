@@ -92,14 +92,15 @@ def _is_shut(path: Path) -> bool:
     return path.parent.is_dir() and not path.is_dir() and not os.access(path if path.exists() else path.parent, os.W_OK)
 
 
-def prepare(connection: sqlite3.Connection, url: str, durability: str, checkpoint_pages: int = 4000) -> None:
+def prepare(connection: sqlite3.Connection, url: str, durability: str, checkpoint_pages: int = 16_000) -> None:
     """Set a connection up, and create the schema when the file is new.
 
     Args:
         connection: In autocommit mode.
         url: For messages.
         durability: ``"normal"`` or ``"full"``.
-        checkpoint_pages: The commit that makes the log longer than this moves it into the file; 0: none of its does.
+        checkpoint_pages: The commit that makes the log longer than this moves it into the file, where that was not done
+            beside it before (see `LogMover`); 0: none of its does.
 
     Raises:
         StoreError: The file is no store of OmniQ's, or of a newer version.

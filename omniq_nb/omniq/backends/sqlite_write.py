@@ -33,14 +33,19 @@ _INTO_RECORDS = (
 )
 _INSERT_NEW = _Insertion(_INTO_RECORDS, "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, 0, 1)")
 _INSERT_ANY = _Insertion(_INTO_RECORDS, "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1)")
-# The usual settlement changes little; SQLite then binds less.
+# The usual settlement changes little, and what it changes is the same for many: one statement for them takes half of
+# the time that one for each does.
 _SETTLE = (
     "UPDATE records SET state = ?, due_at = ?, ready = ?, owner = ?, updated_at = ?, version = version + 1 "
-    "WHERE kind = ? AND key = ? AND version = ? AND created_at = ?"
+    "WHERE kind = ? AND version = ? AND created_at = ? AND key IN "
 )
 _REPLACE = (
     "UPDATE records SET state = ?, due_at = ?, ready = ?, owner = ?, updated_at = ?, version = version + 1, rank = ?, "
     "claims = ?, partition = ?, expires_at = ?, body = ? WHERE kind = ? AND key = ? AND version = ? AND created_at = ?"
+)
+_CLAIM = (
+    "UPDATE records SET state = ?, owner = ?, claims = claims + 1, version = version + 1, due_at = ?, ready = 0, "
+    "updated_at = ? WHERE kind = ? AND key IN "
 )
 _EXTEND = "UPDATE records SET due_at = ?, ready = ? WHERE kind = ? AND key = ? AND version = ? AND created_at = ?"
 _DELETE = "DELETE FROM records WHERE kind = ? AND key = ? AND version = ? AND created_at = ?"
@@ -189,12 +194,7 @@ class Transaction:
         for (partition, state), n in moved.items():
             self._add({(kind, partition, state): -n})
             self._add({(kind, partition, RUNNING): n})
-        for keys in _chunks([record.key for record in chosen]):
-            self._connection.execute(
-                "UPDATE records SET state = ?, owner = ?, claims = claims + 1, version = version + 1, due_at = ?, "
-                f"ready = 0, updated_at = ? WHERE kind = ? AND key IN ({', '.join('?' * len(keys))})",
-                (RUNNING, owner, due_at, now, kind, *keys),
-            )
+        _update_keys(self._connection, _CLAIM, (RUNNING, owner, due_at, now, kind), [record.key for record in chosen])
         return chosen
 
     def _choose(self, claim: Claim) -> list[Record]:
@@ -241,7 +241,7 @@ class _Rows:
         self._named = 0
         self._new: list[_Row] = []
         self._any: list[_Row] = []
-        self._settles: list[_Row] = []
+        self._settles: dict[_Row, list[str]] = {}
         self._replaces: list[_Row] = []
         self._extends: list[_Row] = []
         self._deletes: list[_Row] = []
@@ -287,22 +287,13 @@ class _Rows:
             and r.rank == old.rank
             and r.partition == old.partition
         ):
-            self._settles.append((*changed, old.kind, old.key, old.version, old.created_at))
+            self._settles.setdefault((*changed, old.kind, old.version, old.created_at), []).append(old.key)
         else:
-            self._replaces.append(
-                (
-                    *changed,
-                    r.rank,
-                    r.claims,
-                    r.partition,
-                    r.expires_at,
-                    r.body,
-                    old.kind,
-                    old.key,
-                    old.version,
-                    old.created_at,
-                )
-            )
+            row = (
+                *changed, r.rank, r.claims, r.partition, r.expires_at, r.body,
+                old.kind, old.key, old.version, old.created_at,
+            )  # fmt: skip
+            self._replaces.append(row)
 
     def extend(self, op: Extend) -> None:
         old = op.previous
@@ -335,7 +326,7 @@ class _Rows:
         return (
             _insert_many(connection, _INSERT_NEW, self._new)
             and _insert_many(connection, _INSERT_ANY, self._any)
-            and _update_many(connection, _SETTLE, self._settles)
+            and all(_update_keys(connection, _SETTLE, values, keys) for values, keys in self._settles.items())
             and _update_many(connection, _REPLACE, self._replaces)
             and _update_many(connection, _EXTEND, self._extends)
             and _update_many(connection, _DELETE, self._deletes)
@@ -356,6 +347,14 @@ def _update_many(connection: sqlite3.Connection, sql: str, rows: list[_Row]) -> 
     if len(rows) == 1:
         return connection.execute(sql, rows[0]).rowcount == 1
     return not rows or connection.executemany(sql, rows).rowcount == len(rows)
+
+
+def _update_keys(connection: sqlite3.Connection, sql: str, values: _Row, keys: list[str]) -> bool:
+    """Whether a statement that ends in ``IN`` found a record for each key."""
+    updated = 0
+    for chunk in _chunks(keys):
+        updated += connection.execute(f"{sql}({', '.join('?' * len(chunk))})", (*values, *chunk)).rowcount
+    return updated == len(keys)
 
 
 def _insert_many(connection: sqlite3.Connection, insertion: _Insertion, rows: list[_Row]) -> bool:

@@ -51,6 +51,22 @@ class Released(msgspec.Struct, frozen=True, gc=False):
 Outcome = Succeeded | Raised | Released
 
 
+class Ended(msgspec.Struct, frozen=True, gc=False):
+    """An attempt that has ended.
+
+    Attributes:
+        claimed: The task, as the claim gave it.
+        outcome: How the attempt ended.
+        started_at: When it began, in microseconds since 1970.
+        ended_at: When it ended.
+    """
+
+    claimed: Claimed
+    outcome: Outcome
+    started_at: int
+    ended_at: int
+
+
 class Settlement(msgspec.Struct, frozen=True, gc=False):
     """The writes that one outcome asks for; those besides the task's count only if the task's applied."""
 
@@ -60,49 +76,57 @@ class Settlement(msgspec.Struct, frozen=True, gc=False):
     events: tuple[TaskEvent, ...]
 
 
-def settle(claimed: Claimed, outcome: Outcome, *, worker: str, started_at: int, now: int, chance: float) -> Settlement:
+def settle(ended: Ended, *, worker: str, now: int, chance: float) -> Settlement:
     """The settlement of one attempt.
 
     Args:
-        claimed: As the claim gave it.
-        outcome: How the attempt ended.
+        ended: The attempt.
         worker: Who ran it.
-        started_at: When it began, in microseconds since 1970.
-        now: When it ended.
+        now: When the settlement is written. Those that are written together share it, so that stores can write them as
+            one; when the attempt ended is told by its result and its event.
         chance: A random number from 0 to 1, for the jitter.
     """
-    record, spec = claimed.record, claimed.spec
-    match outcome:
-        case Succeeded(value):
-            task = lifecycle.succeed(record, spec, now)
-            body = ResultBody("succeeded", value, None, worker, started_at, now)
-            event = _event(claimed, "task.succeeded", worker, started_at, now)
-            return Settlement(task, record, _result(task, body, now), (event,))
-        case Released():
-            task = lifecycle.release(record, spec, now)
-            return Settlement(task, record, None, (_event(claimed, "task.released", worker, started_at, now),))
-        case Raised():
-            return _raised(claimed, outcome, worker=worker, started_at=started_at, now=now, chance=chance)
+    outcome = ended.outcome
+    if type(outcome) is Succeeded:
+        return _succeeded(ended, outcome.value, worker, now)
+    if isinstance(outcome, Raised):
+        return _raised(ended, outcome, worker=worker, now=now, chance=chance)
+    claimed = ended.claimed
+    task = lifecycle.release(claimed.record, claimed.spec, now)
+    return Settlement(task, claimed.record, None, (_event("task.released", ended, worker),))
 
 
-def _raised(claimed: Claimed, raised: Raised, *, worker: str, started_at: int, now: int, chance: float) -> Settlement:
-    record, spec = claimed.record, claimed.spec
+def _succeeded(ended: Ended, value: bytes, worker: str, now: int) -> Settlement:
+    claimed = ended.claimed
+    task = lifecycle.succeed(claimed.record, claimed.spec, now)
+    body = ResultBody("succeeded", value, None, worker, ended.started_at, ended.ended_at)
+    return Settlement(task, claimed.record, _result(task, body, now), (_event("task.succeeded", ended, worker),))
+
+
+def _raised(ended: Ended, raised: Raised, *, worker: str, now: int, chance: float) -> Settlement:
+    record, spec = ended.claimed.record, ended.claimed.spec
     if not _tries_again(spec, raised):
-        return fail(claimed, raised.error, worker=worker, started_at=started_at, now=now)
+        return _failed(ended, raised.error, worker, now)
     wait = delay_before(spec.retry, spec.failures, chance) if raised.delay is None else raised.delay
     task = lifecycle.retry(record, spec, str(raised.error), now + round(wait * SECOND), now)
-    failed = _event(claimed, "task.failed", worker, started_at, now, _data(error=str(raised.error)))
-    retried = _event(claimed, "task.retried", worker, started_at, now, _data(delay=wait))
+    failed = _event("task.failed", ended, worker, _data(error=str(raised.error)))
+    retried = _event("task.retried", ended, worker, _data(delay=wait))
     return Settlement(task, record, None, (failed, retried))
 
 
-def fail(claimed: Claimed, error: ErrorInfo, *, worker: str, started_at: int, now: int) -> Settlement:
-    """The settlement of a task that is not tried again."""
+def _failed(ended: Ended, error: ErrorInfo, worker: str, now: int) -> Settlement:
+    claimed = ended.claimed
     task = lifecycle.fail(claimed.record, claimed.spec, str(error), now)
-    body = ResultBody("failed", None, error, worker, started_at, now)
+    body = ResultBody("failed", None, error, worker, ended.started_at, ended.ended_at)
     data = _data(error=str(error))
-    events = tuple(_event(claimed, name, worker, started_at, now, data) for name in ("task.failed", "task.dead"))
+    events = tuple(_event(name, ended, worker, data) for name in ("task.failed", "task.dead"))
     return Settlement(task, claimed.record, _result(task, body, now), events)
+
+
+def forbid(claimed: Claimed, error: ErrorInfo, now: int) -> Settlement:
+    """The settlement of a claimed task that is not to be run."""
+    ended = Ended(claimed, Raised(error, final=True), now, now)
+    return _failed(ended, error, claimed.record.owner or "", now)
 
 
 def expire(claimed: Claimed, now: int) -> Settlement:
@@ -116,7 +140,8 @@ def refuse(refused: Settlement, error: ErrorInfo, now: int) -> Settlement:
     """The settlement in the place of one that the store does not take: a value that is too large, perhaps."""
     claimed, event = Claimed(refused.previous, spec_of(refused.previous)), refused.events[0]
     started_at = event.ts - round((event.duration or 0) * SECOND)
-    return fail(claimed, error, worker=event.worker or "", started_at=started_at, now=now)
+    ended = Ended(claimed, Raised(error, final=True), started_at, event.ts)
+    return _failed(ended, error, event.worker or "", now)
 
 
 def _tries_again(spec: TaskSpec, raised: Raised) -> bool:
@@ -132,12 +157,12 @@ def _result(task: Record, body: ResultBody, now: int) -> Record:
     return Record(RESULT, key, task.partition, "", 0, None, None, 0, 1, now, now, task.expires_at, encode_result(body))
 
 
-def _event(claimed: Claimed, kind: str, worker: str, started_at: int, now: int, data: str | None = None) -> TaskEvent:
-    record = claimed.record
-    duration = (now - started_at) / SECOND
+def _event(name: str, ended: Ended, worker: str, data: str | None = None) -> TaskEvent:
+    record, spec = ended.claimed.record, ended.claimed.spec
+    duration = (ended.ended_at - ended.started_at) / SECOND
     return TaskEvent(
-        now, kind, record.key, claimed.spec.func, record.partition, worker, record.claims, duration,
-        claimed.spec.schedule_id, data,
+        ended.ended_at, name, record.key, spec.func, record.partition, worker, record.claims, duration,
+        spec.schedule_id, data,
     )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from ..core import lifecycle, settlement
-from ..core.settlement import Claimed, Outcome, Settlement
+from ..core.settlement import Claimed, Ended, Outcome, Settlement
 from ..errors import StoreError, TaskNotFoundError, TaskStateError, WorkerLostError
 from ..models.event import TaskEvent
 from ..models.record import Append, Delete, Extend, Filter, Insert, Op, Page, Record, Replace
@@ -164,26 +164,32 @@ class BaseTaskQueue(Component):
             except msgspec.MsgspecError as error:
                 task = Claimed(record, TaskSpec("?", b""))
                 info = ErrorInfo("omniq.SerializationError", f"the task's record can't be read: {error}")
-                refused.append(settlement.fail(task, info, worker=record.owner or "", started_at=now, now=now))
+                refused.append(settlement.forbid(task, info, now))
                 continue
             if lifecycle.is_overdue(record, now):
                 refused.append(settlement.expire(task, now))
             elif lifecycle.is_poison(record, task.spec, self.max_claims):
                 lost = WorkerLostError(record.claims - task.spec.orderly - 1)
                 info = ErrorInfo("omniq.errors.WorkerLostError", str(lost))
-                refused.append(settlement.fail(task, info, worker=record.owner or "", started_at=now, now=now))
+                refused.append(settlement.forbid(task, info, now))
             else:
                 claimed.append(task)
         return claimed, refused
 
     async def settle(self, claimed: Claimed, outcome: Outcome, *, worker: str, started_at: int) -> bool:
         """Write one attempt's outcome; ``False``: the lease was lost, and nothing is written."""
-        return (await self.settle_all([self.settlement(claimed, outcome, worker=worker, started_at=started_at)]))[0]
+        ended = Ended(claimed, outcome, started_at, self.driver.clock())
+        return (await self.settle_all(self.settlements([ended], worker)))[0]
 
-    def settlement(self, claimed: Claimed, outcome: Outcome, *, worker: str, started_at: int) -> Settlement:
-        """What one attempt's outcome asks to be written, decided now."""
-        now = self.driver.clock()
-        return settlement.settle(claimed, outcome, worker=worker, started_at=started_at, now=now, chance=self._chance())
+    def settlements(self, ended: Sequence[Ended], worker: str) -> list[Settlement]:
+        """What the outcomes of some attempts ask to be written, decided now.
+
+        Args:
+            ended: Of different tasks.
+            worker: Who ran them.
+        """
+        now, chance = self.driver.clock(), self._chance
+        return [settlement.settle(each, worker=worker, now=now, chance=chance()) for each in ended]
 
     async def settle_all(self, settlements: Sequence[Settlement], *, again: bool = False) -> list[bool]:
         """Write settlements in one go; says of each whether its lease still stood.

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ..core.settlement import Claimed, Outcome, Settlement
+from ..core.settlement import Claimed, Ended, Outcome, Settlement
 from ..models.event import TaskEvent
 from ..models.record import Record
 from ..models.task import Task, TaskSpec, TaskStatus
@@ -105,9 +105,14 @@ class SyncTaskQueue(SyncComponent):
         """Write one attempt's outcome; ``False``: the lease was lost, and nothing is written."""
         return self._run(self._async.settle(claimed, outcome, worker=worker, started_at=started_at))
 
-    def settlement(self, claimed: Claimed, outcome: Outcome, *, worker: str, started_at: int) -> Settlement:
-        """What one attempt's outcome asks to be written, decided now."""
-        return self._async.settlement(claimed, outcome, worker=worker, started_at=started_at)
+    def settlements(self, ended: Sequence[Ended], worker: str) -> list[Settlement]:
+        """What the outcomes of some attempts ask to be written, decided now.
+
+        Args:
+            ended: Of different tasks.
+            worker: Who ran them.
+        """
+        return self._async.settlements(ended, worker)
 
     def settle_all(self, settlements: Sequence[Settlement], *, again: bool = False) -> list[bool]:
         """Write settlements in one go; says of each whether its lease still stood.

@@ -16,7 +16,7 @@ import msgspec
 
 from ..clock import SECOND
 from ..core.retry import class_names
-from ..core.settlement import Claimed, Outcome, Raised, Released, Settlement, refuse
+from ..core.settlement import Claimed, Ended, Outcome, Raised, Released, Settlement, refuse
 from ..errors import NotOpenError, OptionError, StoreError, ValueTooLargeError
 from ..failures import describe_error
 from ..models.event import TaskEvent
@@ -100,7 +100,7 @@ class WorkerPool:
         self._running: dict[_Token, tuple[Claimed, asyncio.Task[None]]] = {}
         self._lost: set[_Token] = set()
         self._unsettled: dict[_Token, Claimed] = {}
-        self._finished: list[Settlement] = []
+        self._finished: list[Ended] = []
         self._settling: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
         self._hints: Watcher | None = None
@@ -117,6 +117,9 @@ class WorkerPool:
             interval=self._settings.heartbeat,
             outage=self._outage,
         )
+
+    def _clock(self) -> int:
+        return self._queue.driver.clock()  # some drivers learn their store's time when they open
 
     # --- life cycle ---
 
@@ -147,7 +150,7 @@ class WorkerPool:
     async def _hand_back(self) -> None:
         for claimed, task in list(self._running.values()):
             self._lost.add(_token(claimed))  # what it may still come to does not count
-            self._finish(claimed, Released(), self._queue.driver.clock())
+            self._finish(claimed, _token(claimed), Released(), self._clock())
             task.cancel()
 
     async def drain(self, *, delayed: bool = False) -> None:
@@ -237,7 +240,7 @@ class WorkerPool:
         blocked = self._loop.time() - began > self._settings.lease - self._settings.heartbeat
         for task in claimed:
             if blocked and self._is_late(task):
-                self._finish(task, Released(), self._queue.driver.clock())
+                self._finish(task, _token(task), Released(), self._clock())
             else:
                 self._begin(task)
         if len(claimed) == room:
@@ -254,7 +257,7 @@ class WorkerPool:
         No heartbeat could know of the claim, so another worker may have the task by now, and running it here too would
         be once too often. (Both clocks are asked: the store's own may differ from this machine's.)
         """
-        age = (self._queue.driver.clock() - claimed.record.updated_at) / SECOND
+        age = (self._clock() - claimed.record.updated_at) / SECOND
         return age > self._settings.lease - self._settings.heartbeat
 
     async def _seconds_to_next(self) -> float:
@@ -263,7 +266,7 @@ class WorkerPool:
         if due_at is None:
             return self._settings.poll_interval
         # A millisecond is added, since waking a moment too early would cost another round.
-        wait = (due_at - self._queue.driver.clock()) / SECOND + 0.001
+        wait = (due_at - self._clock()) / SECOND + 0.001
         return min(max(wait, 0.001), self._settings.poll_interval)
 
     # --- running ---
@@ -274,7 +277,7 @@ class WorkerPool:
 
     async def _run(self, claimed: Claimed, token: _Token) -> None:
         record = claimed.record
-        started_at = self._queue.driver.clock()
+        started_at = self._clock()
         self._queue.note(
             TaskEvent(
                 started_at, "task.started", record.key, claimed.spec.func, record.partition, self.id, record.claims,
@@ -284,11 +287,11 @@ class WorkerPool:
         try:
             outcome = await self._attempts.run(claimed)
             if token not in self._lost:
-                self._finish(claimed, outcome, started_at)
+                self._finish(claimed, token, outcome, started_at)
         except asyncio.CancelledError as error:
             if token not in self._lost and not self._is_cancelled():
                 # Its own code cancelled it, which is a way to fail.
-                self._finish(claimed, Raised(describe_error(error), class_names(error)), started_at)
+                self._finish(claimed, token, Raised(describe_error(error), class_names(error)), started_at)
             # Else the lease is gone or was handed back: whoever took it settles the task.
             logger.debug("task %s was stopped", record.key)
         finally:
@@ -300,9 +303,9 @@ class WorkerPool:
         """Whether everything is cancelled, because the loop ends before the pool was stopped."""
         return self._claiming is None or self._claiming.cancelling() > 0
 
-    def _finish(self, claimed: Claimed, outcome: Outcome, started_at: int) -> None:
-        self._unsettled[_token(claimed)] = claimed
-        self._finished.append(self._queue.settlement(claimed, outcome, worker=self.id, started_at=started_at))
+    def _finish(self, claimed: Claimed, token: _Token, outcome: Outcome, started_at: int) -> None:
+        self._unsettled[token] = claimed
+        self._finished.append(Ended(claimed, outcome, started_at, self._clock()))
         if self._settling is None:
             self._settling = self._loop.create_task(self._settle_finished())
 
@@ -310,8 +313,8 @@ class WorkerPool:
         """Write what has ended; what ends meanwhile goes out in the next write (group commit)."""
         try:
             while self._finished:
-                batch, self._finished = self._finished, []
-                await self._settle(batch)
+                ended, self._finished = self._finished, []
+                await self._settle(self._queue.settlements(ended, self.id))
         finally:
             self._settling = None
 
@@ -343,7 +346,7 @@ class WorkerPool:
                 elif refused:
                     raise
                 else:
-                    batch, refused = [refuse(batch[0], describe_error(error), self._queue.driver.clock())], True
+                    batch, refused = [refuse(batch[0], describe_error(error), self._clock())], True
             else:
                 self._outage.worked(_WRITE)
                 return outcomes

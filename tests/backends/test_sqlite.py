@@ -1,0 +1,99 @@
+"""SQLite's own matters: the write-ahead log is moved into the file beside the transactions."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omniq.backends import sqlite_checkpoint
+from omniq.backends.sqlite import SQLiteDriver
+from omniq.clock import system_clock
+from omniq.errors import StoreIOError
+from omniq.models.record import Insert, Record
+
+LONG = 500
+
+
+async def _write(driver: SQLiteDriver, first: int, n: int) -> None:
+    now = system_clock()
+    for number in range(first, first + n):
+        record = Record("task", f"{number:06}", "default", "pending", 0, now, None, 0, 1, now, now, None, b"body")
+        assert await driver.write([Insert(record)]) == [True]
+
+
+def _records_without_log(path: Path, directory: Path) -> int:
+    alone = directory / "alone.db"
+    # Not by this process: closing the file would drop the locks that its drivers hold on it.
+    subprocess.run(["cp", str(path), str(alone)], check=True)
+    connection = sqlite3.connect(alone)
+    try:
+        if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            return 0
+        count: int = connection.execute("SELECT count(*) FROM records").fetchone()[0]
+    finally:
+        connection.close()
+    return count
+
+
+@pytest.fixture
+def short_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_checkpoint, "_OPERATIONS", LONG)
+
+
+@pytest.mark.usefixtures("short_log")
+async def test_a_long_log_is_moved_into_the_file(tmp_path: Path) -> None:
+    driver = SQLiteDriver(f"sqlite:///{tmp_path}/store.db")
+    await driver.open()
+    try:
+        await _write(driver, 0, 2)
+        assert _records_without_log(driver.path, tmp_path) == 0, "it moves without need"
+        await _write(driver, 2, LONG // 50)
+        await driver._log.finish()
+        assert _records_without_log(driver.path, tmp_path) >= LONG // 51
+    finally:
+        await driver.close()
+
+
+@pytest.mark.usefixtures("short_log")
+async def test_the_log_begins_anew_while_others_write(tmp_path: Path) -> None:
+    first, second = (SQLiteDriver(f"sqlite:///{tmp_path}/store.db") for _ in range(2))
+    await first.open()
+    await second.open()
+    try:
+        log = tmp_path / "store.db-wal"
+        for number in range(0, 4000, 40):
+            await _write(first, number, 20)
+            await _write(second, number + 20, 20)
+        pages = log.stat().st_size // 4096
+        assert pages < 1500, f"the log has grown to {pages} pages: 4000 commits, never moved"
+    finally:
+        await first.close()
+        await second.close()
+
+
+@pytest.mark.usefixtures("short_log")
+async def test_a_log_that_cannot_be_moved_stops_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def refuse(*_: Any) -> Any:
+        raise StoreIOError("sqlite:///store.db", "disk I/O error")
+
+    driver = SQLiteDriver(f"sqlite:///{tmp_path}/store.db")
+    await driver.open()
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(sqlite_checkpoint, "connect", refuse)
+            with caplog.at_level(logging.WARNING, "omniq"):
+                await _write(driver, 0, LONG // 50)
+                await driver._log.finish()
+        (line,) = [record.getMessage() for record in caplog.records]
+        assert "a later attempt will" in line
+        await _write(driver, 1000, LONG // 50)
+        await driver._log.finish()
+        assert _records_without_log(driver.path, tmp_path) > LONG // 50
+    finally:
+        await driver.close()
