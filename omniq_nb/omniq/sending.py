@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .core import lifecycle
 from .errors import DuplicateTaskError
-from .ids import new_id
+from .ids import new_ids
 from .models.record import Record
 from .models.task import TaskSpec
 from .options import Plan
@@ -75,8 +75,8 @@ async def _make(
     now = parts.queue.driver.clock()
     due_at, expires_at = plan.due_at(now), plan.expires_at(now)
     tasks: list[tuple[Record, TaskSpec]] = []
-    for payload in payloads:
-        task_id = plan.task_id or new_id()
+    ids = [plan.task_id] if plan.task_id else new_ids(len(payloads))
+    for task_id, payload in zip(ids, payloads, strict=True):
         if parts.large is not None:
             payload = await parts.large.offload(payload, arguments_key(task_id))
         spec = TaskSpec(name, payload, code, plan.retry, plan.timeout, plan.result_ttl, plan.metadata)

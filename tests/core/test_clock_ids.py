@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from omniq import OptionError, ids
 from omniq.clock import LONGEST_SECONDS, SECOND, from_datetime, micros, seconds, system_clock, to_datetime
 from omniq.errors import NaiveDatetimeError
-from omniq.ids import id_millis, new_id
+from omniq.ids import id_millis, new_id, new_ids
 
 moments = st.datetimes(timezones=st.sampled_from([UTC, ZoneInfo("Europe/Berlin"), timezone(timedelta(hours=-11))]))
 
@@ -86,6 +86,12 @@ def test_ids_are_uuids_of_version_7() -> None:
 
 def test_ids_grow() -> None:
     made = [new_id() for _ in range(50_000)]
+    assert made == sorted(set(made))
+
+
+def test_many_ids_at_once_grow_and_are_nobody_else_s() -> None:
+    made = [new_id(), *new_ids(1000), new_id(), *new_ids(3), new_id()]
+    assert len(made) == 1006
     assert made == sorted(set(made))
 
 

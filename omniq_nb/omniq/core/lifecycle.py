@@ -38,13 +38,15 @@ REPLAYABLE = frozenset({TaskStatus.FAILED, TaskStatus.CANCELLED, TaskStatus.EXPI
 CANCELLABLE = frozenset({TaskStatus.BLOCKED, TaskStatus.PENDING, TaskStatus.RUNNING})
 """What `cancel` accepts."""
 
+_PENDING = TaskStatus.PENDING.value
+
 
 def enqueue(
     task_id: str, queue: str, priority: int, spec: TaskSpec, now: int, due_at: int, expires_at: int | None
 ) -> Record:
     """A new task: pending, due at ``due_at``."""
     return Record(
-        TASK, task_id, queue, TaskStatus.PENDING.value, -priority, due_at, None, 0, 1, now, now, expires_at,
+        TASK, task_id, queue, _PENDING, -priority, due_at, None, 0, 1, now, now, expires_at,
         encode_spec(spec),
     )  # fmt: skip
 
@@ -111,7 +113,7 @@ def _settled(record: Record, status: TaskStatus, now: int, expires_at: int | Non
 
 def _waiting(record: Record, due_at: int, now: int, expires_at: int | None, body: bytes) -> Record:
     return Record(
-        record.kind, record.key, record.partition, TaskStatus.PENDING.value, record.rank, due_at, None, record.claims,
+        record.kind, record.key, record.partition, _PENDING, record.rank, due_at, None, record.claims,
         record.version + 1, record.created_at, now, expires_at, body,
     )  # fmt: skip
 
