@@ -318,7 +318,7 @@ class _Rows:
         return (
             _insert_new(connection, self._new)
             and _insert_rows(connection, self._any)
-            and all(_update_keys(connection, _SETTLE, values, keys) for values, keys in self._settles.items())
+            and _settle(connection, self._settles)
             and _update_many(connection, _REPLACE, self._replaces)
             and _update_many(connection, _EXTEND, self._extends)
             and _update_many(connection, _DELETE, self._deletes)
@@ -339,6 +339,13 @@ def _update_many(connection: sqlite3.Connection, sql: str, rows: list[_Row]) -> 
     if len(rows) == 1:
         return connection.execute(sql, rows[0]).rowcount == 1
     return not rows or connection.executemany(sql, rows).rowcount == len(rows)
+
+
+def _settle(connection: sqlite3.Connection, groups: dict[_Row, list[str]]) -> bool:
+    """Whether each record was found as it was. Those that change alike go together, the others one after the other."""
+    lone = [(*values, keys[0]) for values, keys in groups.items() if len(keys) == 1]
+    alike = (_update_keys(connection, _SETTLE, values, keys) for values, keys in groups.items() if len(keys) > 1)
+    return _update_many(connection, _in(_SETTLE, 1), lone) and all(alike)
 
 
 def _update_keys(connection: sqlite3.Connection, sql: str, values: _Row, keys: list[str]) -> bool:
