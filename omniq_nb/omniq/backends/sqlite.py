@@ -1,8 +1,9 @@
 """SQLite: one file for tasks, results, events and schedules, used by any number of processes of one machine at once.
 
 Write-ahead log, ``BEGIN IMMEDIATE`` (a deferred transaction that upgrades gets BUSY without being asked to wait), one
-writer and one reader thread per process. Calls that arrive while a transaction is under way go into the next one
-together (group commit), claims included. Not for network file systems: their locks don't hold.
+writer and one reader thread per process, and one that moves the log into the file when it has become long. Calls that
+arrive while a transaction is under way go into the next one together (group commit), claims included. Not for network
+file systems: their locks don't hold.
 """
 
 from __future__ import annotations
