@@ -3,20 +3,21 @@
 What a racer believes to have achieved goes to a log that has nothing to do with the store: lines appended to a file.
 The races in `omniq.testing.races` compare that log with what the store says afterwards.
 
-A process runs `main` and is told its part by one line on its standard input. It says ``ready`` when its drivers are
-open, begins on ``go``, and ends at once when its standard input ends: so no racer outlives the test, even one that was
-killed.
+A process runs `play_as_a_process`. It says ``ready`` when its drivers are open, begins on ``go``, and ends at once with
+the process that started it: so no racer outlives the test, even one that was killed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import importlib
+import multiprocessing
 import os
 import random
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TypeVar
 
@@ -274,30 +275,32 @@ def _driver_maker(part: Part) -> Callable[[str], Driver]:
     return driver_class
 
 
-def _read_line() -> bytes:
-    """A line of standard input; unbuffered, so that no lock is held when the process ends."""
-    line = b""
-    while not line.endswith(b"\n"):
-        if not (more := os.read(0, 1)):
-            os._exit(1)  # the test is over, or its process is gone
-        line += more
-    return line
+def play_as_a_process(part: Part, start: Connection, errors: Path, environment: dict[str, str]) -> None:
+    """Play one part in this process.
+
+    Args:
+        part: The part.
+        start: Says ``ready`` to the process that tests, and hears ``go``.
+        errors: File that what is printed as an error goes to.
+        environment: The variables of the process that tests; ours may be a fork of one from another time.
+    """
+    os.environ.clear()
+    os.environ.update(environment)
+    with errors.open("ab") as file:
+        os.dup2(file.fileno(), 2)
+    threading.Thread(target=_end_with_the_test, daemon=True).start()
+    asyncio.run(_play(part, start))
 
 
 def _end_with_the_test() -> None:
-    while True:
-        _read_line()
+    tests = multiprocessing.parent_process()
+    assert tests is not None, "a racer is started by the process that tests"
+    tests.join()
+    os._exit(1)
 
 
-async def _play_as_a_process() -> None:
-    part = msgspec.json.decode(_read_line(), type=Part)
+async def _play(part: Part, start: Connection) -> None:
     async with prepared(part, _driver_maker(part)) as racer:
-        os.write(1, b"ready\n")
-        _read_line()
-        threading.Thread(target=_end_with_the_test, daemon=True).start()
+        start.send("ready")
+        start.recv()
         await ROLES[part.role](racer)
-
-
-def main() -> None:
-    """Play one part in this process."""
-    asyncio.run(_play_as_a_process())

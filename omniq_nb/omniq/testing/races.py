@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import multiprocessing
 import os
-import subprocess
 import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerContext, SpawnContext
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Self
 
-import msgspec
 import pytest
 
 from ..clock import system_clock
 from ..models.event import TaskEvent
 from ..models.record import EventFilter, Filter
 from .harness import KIND, DriverHarness, StoreUnderTest, changed, driver_test, keys, scan_all
-from .racer import ROLES, Log, Note, Part, prepared
+from .racer import ROLES, Log, Note, Part, play_as_a_process, prepared
 
 
 class RaceTests(DriverHarness):
@@ -308,55 +311,48 @@ class RacerProcesses:
     """Processes that play parts: started together, and gone when the block ends, or with the process that tests."""
 
     def __init__(self, parts: Sequence[Part]) -> None:
-        self._parts = parts
         self._errors = Path(parts[0].log).with_name("racers.errors")
-        self._processes: list[subprocess.Popen[bytes]] = []
+        context = _processes()
+        self._starts: list[Connection] = []
+        self._processes: list[BaseProcess] = []
+        for part in parts:
+            ours, theirs = context.Pipe()
+            self._starts.append(ours)
+            self._processes.append(
+                context.Process(
+                    target=play_as_a_process, args=(part, theirs, self._errors, dict(os.environ)), daemon=True
+                )
+            )
 
     def __enter__(self) -> Self:
-        # The children find every module where this process finds it, installed or not.
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-        command = [sys.executable, "-c", "from omniq.testing.racer import main; main()"]
-        with self._errors.open("ab") as errors:
-            for _ in self._parts:
-                self._processes.append(
-                    subprocess.Popen(
-                        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, env=environment
-                    )
-                )
+        for process in self._processes:
+            process.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.kill()
 
     def go(self) -> None:
-        """Hand out the parts, and give the start once everybody's drivers are open."""
-        for process, part in zip(self._processes, self._parts, strict=True):
-            self._tell(process, msgspec.json.encode(part))
-        for process in self._processes:
-            assert process.stdout is not None
-            assert process.stdout.readline() == b"ready\n", f"a racer could not start:\n{self.errors()}"
-        for process in self._processes:
-            self._tell(process, b"go")
-
-    def _tell(self, process: subprocess.Popen[bytes], line: bytes) -> None:
-        assert process.stdin is not None
-        with suppress(BrokenPipeError):  # it has failed, and said why
-            process.stdin.write(line + b"\n")
-            process.stdin.flush()
+        """Give the start once everybody's drivers are open."""
+        for process, start in zip(self._processes, self._starts, strict=True):
+            ready = wait([start, process.sentinel])
+            assert start in ready, f"a racer could not start:\n{self.errors()}"
+            start.recv()
+        for start in self._starts:
+            start.send("go")
 
     def wait(self, seconds: float) -> None:
         """Wait until all have played their parts."""
         deadline = time.monotonic() + seconds
         for process in self._processes:
-            try:
-                code = process.wait(max(0.1, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
+            process.join(max(0.1, deadline - time.monotonic()))
+            if process.exitcode is None:
                 pytest.fail(f"a racer has not finished within {seconds:g} s:\n{self.errors()}")
-            assert code == 0, f"a racer failed:\n{self.errors()}"
+            assert process.exitcode == 0, f"a racer failed:\n{self.errors()}"
 
     def alive(self) -> bool:
         """Whether all are still at it."""
-        return all(process.poll() is None for process in self._processes)
+        return all(process.is_alive() for process in self._processes)
 
     def errors(self) -> str:
         """What they printed before they failed."""
@@ -364,10 +360,29 @@ class RacerProcesses:
 
     def kill(self) -> None:
         """End those that still run, without a chance to tidy up."""
-        for process in self._processes:
+        for process, start in zip(self._processes, self._starts, strict=True):
             process.kill()
-            process.wait()
-            for pipe in (process.stdin, process.stdout):
-                if pipe is not None:
-                    with suppress(BrokenPipeError):
-                        pipe.close()
+            process.join()
+            start.close()
+
+
+@functools.cache
+def _processes() -> ForkServerContext | SpawnContext:
+    """How racers are started: as forks of a process that has imported the drivers, where the system can fork.
+
+    Some stores' client libraries take seconds to import, and a suite starts a hundred racers.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    drivers = {suite.driver_class.__module__ for suite in _suites_of(DriverHarness)}
+    context.set_forkserver_preload(["__main__", play_as_a_process.__module__, *sorted(drivers)])
+    return context
+
+
+def _suites_of(harness: Any) -> Iterator[type[DriverHarness]]:
+    """Every suite that was collected, of whichever driver."""
+    for suite in harness.__subclasses__():
+        if hasattr(suite, "driver_class"):
+            yield suite
+        yield from _suites_of(suite)
