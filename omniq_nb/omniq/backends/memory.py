@@ -8,9 +8,9 @@ thread, shares one store; the process's end is its end.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from heapq import heappop
-from typing import ClassVar, Unpack
+from typing import Any, ClassVar, Unpack
 from urllib.parse import urlsplit
 
 from ..errors import NotOpenError
@@ -39,8 +39,6 @@ from .memory_store import Store, store_of
 
 _SCAN_STEP = 50_000
 """Records that one scan looks at, so that it never holds the other threads up for long."""
-
-_WRITES = (Insert, Replace)
 
 
 class MemoryDriver(Driver):
@@ -115,10 +113,10 @@ class MemoryDriver(Driver):
         store, now = self._store, self.clock()
         outcomes: list[bool] = []
         with store.lock:
+            store.claimable = False
             for op in ops:
-                outcomes.append((op.after is None or outcomes[op.after]) and _apply(store, op, now))
-            watchers = tuple(store.watchers)
-        claimable = any(op.record.due_at is not None for op in ops if isinstance(op, _WRITES))
+                outcomes.append((op.after is None or outcomes[op.after]) and _APPLY[type(op)](store, op, now))
+            claimable, watchers = store.claimable, tuple(store.watchers)
         for each in watchers:
             each.notify(claimable=claimable, own=each is self.watchers)
         return outcomes
@@ -197,37 +195,54 @@ def _copy(record: Record) -> Record:
     return record.__copy__()  # type: ignore[attr-defined, no-any-return]  # a Struct's, which its stub leaves out
 
 
-def _apply(store: Store, op: Op, now: int) -> bool:
-    match op:
-        case Insert(record):
-            if (record.kind, record.key) in store.records:
-                return False
-            new = _copy(record)
-            new.version = 1
-            store.add(new, now)
-        case Replace(record, previous):
-            old = _current(store, previous)
-            if old is None:
-                return False
-            new = _copy(record)
-            new.version, new.created_at = old.version + 1, old.created_at
-            store.put(new, old, now)
-        case Extend(previous, due_at):
-            old = _current(store, previous)
-            if old is None:
-                return False
-            old.due_at = due_at
-            store.enlist(old, now)
-        case Delete(previous):
-            old = _current(store, previous)
-            if old is None:
-                return False
-            store.remove(old)
-        case Append(events):
-            store.events.extend(events)
-            first, store.position = store.position + 1, store.position + len(events)
-            store.positions.extend(range(first, store.position + 1))
+def _insert(store: Store, op: Insert, now: int) -> bool:
+    if (op.record.kind, op.record.key) in store.records:
+        return False
+    new = _copy(op.record)
+    new.version = 1
+    store.add(new, now)
     return True
+
+
+def _replace(store: Store, op: Replace, now: int) -> bool:
+    if (old := _current(store, op.previous)) is None:
+        return False
+    new = _copy(op.record)
+    new.version, new.created_at = old.version + 1, old.created_at
+    store.put(new, old, now)
+    return True
+
+
+def _extend(store: Store, op: Extend, now: int) -> bool:
+    if (old := _current(store, op.previous)) is None:
+        return False
+    old.due_at = op.due_at
+    store.enlist(old, now)
+    return True
+
+
+def _delete(store: Store, op: Delete, now: int) -> bool:  # noqa: ARG001 -- one signature for all
+    if (old := _current(store, op.previous)) is None:
+        return False
+    store.remove(old)
+    return True
+
+
+def _append(store: Store, op: Append, now: int) -> bool:  # noqa: ARG001 -- one signature for all
+    store.events += op.events
+    first, store.position = store.position + 1, store.position + len(op.events)
+    store.positions += range(first, store.position + 1)
+    return True
+
+
+# A `match` over the classes would ask each operation for one after the other.
+_APPLY: dict[type[Op], Callable[[Store, Any, int], bool]] = {
+    Insert: _insert,
+    Replace: _replace,
+    Extend: _extend,
+    Delete: _delete,
+    Append: _append,
+}
 
 
 def _current(store: Store, previous: Record) -> Record | None:

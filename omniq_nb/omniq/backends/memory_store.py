@@ -38,6 +38,7 @@ class Store:
         self.positions: list[int] = []  # of the events; trimming leaves gaps
         self.position = 0
         self.watchers: set[Watchers] = set()  # of the drivers that are open
+        self.claimable = False  # whether a record with a moment to be claimed at was put, since this was last reset
 
     # --- bodies ---
 
@@ -62,7 +63,9 @@ class Store:
         self.records[key] = record
         self.write_body(record)
         self.tally(record, 1)
-        self.enlist(record, now)
+        if record.due_at is not None:
+            self.claimable = True
+            self.enlist(record, now)
 
     def put(self, record: Record, previous: Record, now: int) -> None:
         self.records[previous.kind, previous.key] = record
@@ -71,7 +74,9 @@ class Store:
         if record.state != previous.state or record.partition != previous.partition:
             self.tally(previous, -1)
             self.tally(record, 1)
-        self.enlist(record, now)
+        if record.due_at is not None:
+            self.claimable = True
+            self.enlist(record, now)
 
     def remove(self, record: Record) -> None:
         del self.records[record.kind, record.key]
@@ -113,8 +118,13 @@ class Store:
             rank, created_at, key, version = heap[0]
             record = self.records.get((kind, key))
             # Deleted and inserted anew, a record has the same version at another place.
-            place = (rank, created_at, version, partition)
-            if record is not None and place == (record.rank, record.created_at, record.version, record.partition):
+            if (
+                record is not None
+                and record.version == version
+                and record.created_at == created_at
+                and record.rank == rank
+                and record.partition == partition
+            ):
                 if record.due_at is not None and record.due_at <= now:
                     return rank, created_at, key
                 self.enlist(record, now)
@@ -123,21 +133,24 @@ class Store:
 
     def take(self, kind: str, partitions: Sequence[str], *, ordered: bool, limit: int, now: int) -> Iterator[Record]:
         """The next records in order; the caller claims each before he asks for another."""
-        for _ in range(limit):
-            best: tuple[int, int, int, str] | None = None
-            chosen = ""
-            for position, partition in enumerate(partitions):
-                first = self.first(kind, partition, now)
-                if first is None:
-                    continue
+        # Each partition's first record: rank, place among the partitions, age, partition.
+        firsts: list[tuple[int, int, int, str, str]] = []
+        places = {partition: place if ordered else 0 for place, partition in enumerate(partitions)}
+
+        def look(partition: str) -> None:
+            if (first := self.first(kind, partition, now)) is not None:
                 rank, created_at, key = first
-                order = (rank, position if ordered else 0, created_at, key)
-                if best is None or order < best:
-                    best, chosen = order, partition
-            if best is None:
+                heappush(firsts, (rank, places[partition], created_at, key, partition))
+
+        for partition in partitions:
+            look(partition)
+        for _ in range(limit):
+            if not firsts:
                 return
-            heappop(self.ready[kind][chosen])
-            yield self.records[kind, best[3]]
+            _, _, _, key, partition = heappop(firsts)
+            heappop(self.ready[kind][partition])
+            yield self.records[kind, key]
+            look(partition)
 
 
 _stores: dict[str, Store] = {}

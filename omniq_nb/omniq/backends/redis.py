@@ -281,15 +281,22 @@ class RedisDriver(RemoteDriver):
         places: dict[str, list[int]] = {}
         for place, (kind, _) in enumerate(keys):
             places.setdefault(kind, []).append(place)
+        steps = [
+            (kind, its_places[start : start + _KEYS_PER_CALL])
+            for kind, its_places in places.items()
+            for start in range(0, len(its_places), _KEYS_PER_CALL)
+        ]
+        commands = [
+            ("HMGET", f"{self._place.prefix}records:{kind}", *(keys[place][1] for place in step))
+            for kind, step in steps
+        ]
+        # All are sent before the first is answered: one round trip.
+        answers = await self.call(lambda: asyncio.gather(*(link.call(*each) for each in commands)), repeat=True)
         found: list[Record | None] = [None] * len(keys)
-        for kind, its_places in places.items():
-            for start in range(0, len(its_places), _KEYS_PER_CALL):
-                step = its_places[start : start + _KEYS_PER_CALL]
-                command = ("HMGET", f"{self._place.prefix}records:{kind}", *(keys[place][1] for place in step))
-                values = await self.call(lambda command=command: link.call(*command), repeat=True)  # type: ignore[misc]
-                for place, value in zip(step, values, strict=True):
-                    if value is not None:
-                        found[place] = self._record(kind, keys[place][1], value)
+        for (kind, step), values in zip(steps, answers, strict=True):
+            for place, value in zip(step, values, strict=True):
+                if value is not None:
+                    found[place] = self._record(kind, keys[place][1], value)
         return found
 
     def _record(self, kind: str, key: str, value: bytes) -> Record:

@@ -38,7 +38,12 @@ REPLAYABLE = frozenset({TaskStatus.FAILED, TaskStatus.CANCELLED, TaskStatus.EXPI
 CANCELLABLE = frozenset({TaskStatus.BLOCKED, TaskStatus.PENDING, TaskStatus.RUNNING})
 """What `cancel` accepts."""
 
+# What records hold; asking a member for its value takes as long as making a record.
 _PENDING = TaskStatus.PENDING.value
+_SUCCEEDED = TaskStatus.SUCCEEDED.value
+_FAILED = TaskStatus.FAILED.value
+_CANCELLED = TaskStatus.CANCELLED.value
+_EXPIRED = TaskStatus.EXPIRED.value
 
 
 def enqueue(
@@ -53,13 +58,13 @@ def enqueue(
 
 def succeed(record: Record, spec: TaskSpec, now: int) -> Record:
     """Running to succeeded."""
-    return _settled(record, TaskStatus.SUCCEEDED, now, _retention(spec, now), record.body)
+    return _settled(record, _SUCCEEDED, now, _retention(spec, now), record.body)
 
 
 def fail(record: Record, spec: TaskSpec, error: str, now: int) -> Record:
     """Running to failed: the task is in the dead letters now."""
     body = _body(spec, failures=spec.failures + 1, orderly=spec.orderly + 1, error=error)
-    return _settled(record, TaskStatus.FAILED, now, _retention(spec, now), body)
+    return _settled(record, _FAILED, now, _retention(spec, now), body)
 
 
 def retry(record: Record, spec: TaskSpec, error: str, due_at: int, now: int) -> Record:
@@ -75,12 +80,12 @@ def release(record: Record, spec: TaskSpec, now: int) -> Record:
 
 def cancel(record: Record, spec: TaskSpec, now: int) -> Record:
     """Blocked, pending or running to cancelled. A running task's lease is gone with its version."""
-    return _settled(record, TaskStatus.CANCELLED, now, _retention(spec, now), record.body)
+    return _settled(record, _CANCELLED, now, _retention(spec, now), record.body)
 
 
 def expire(record: Record, spec: TaskSpec, now: int) -> Record:
     """Its time to live ended before it could be run."""
-    return _settled(record, TaskStatus.EXPIRED, now, _retention(spec, now), record.body)
+    return _settled(record, _EXPIRED, now, _retention(spec, now), record.body)
 
 
 def replay(record: Record, spec: TaskSpec, now: int) -> Record:
@@ -104,9 +109,9 @@ def is_poison(record: Record, spec: TaskSpec, max_claims: int) -> bool:
     return record.claims - spec.orderly > max_claims
 
 
-def _settled(record: Record, status: TaskStatus, now: int, expires_at: int | None, body: bytes) -> Record:
+def _settled(record: Record, state: str, now: int, expires_at: int | None, body: bytes) -> Record:
     return Record(
-        record.kind, record.key, record.partition, status.value, record.rank, None, None, record.claims,
+        record.kind, record.key, record.partition, state, record.rank, None, None, record.claims,
         record.version + 1, record.created_at, now, expires_at, body,
     )  # fmt: skip
 

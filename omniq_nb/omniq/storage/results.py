@@ -49,8 +49,9 @@ class BaseResultStorage(Component):
         wanted = [record for record in records if record is not None and _has_result(record)]
         results = {record.key: result for record, result in zip(records, first_results, strict=False) if record}
         later = [record for record in wanted if record.claims != 1 or results.get(record.key) is None]
-        found = await self.driver.get([(RESULT, result_key(record.key, record.claims)) for record in later])
-        results |= {record.key: result for record, result in zip(later, found, strict=True)}
+        if later:
+            found = await self.driver.get([(RESULT, result_key(record.key, record.claims)) for record in later])
+            results |= {record.key: result for record, result in zip(later, found, strict=True)}
         return [_outcome(record, results) for record in records]
 
 

@@ -15,7 +15,7 @@ from ..models.result import result_key
 from ..serialization import Serializer
 from ..storage.large import LargeValues, fetch, is_reference
 from .executors import Executor
-from .functions import FunctionSource, Resolved
+from .functions import Callee, FunctionSource
 
 logger = logging.getLogger("omniq")
 
@@ -58,7 +58,10 @@ class Attempts:
         except Exception as error:  # noqa: BLE001 -- what unpickles runs others' code; and it will raise that again
             return Raised(describe_error(error), class_names(error), final=True)
         try:
-            value = await self._call(function, args, kwargs, spec.timeout)
+            if spec.timeout is None:
+                value = await self._executor.run(function, args, kwargs)
+            else:
+                value = await self._run_limited(function, args, kwargs, spec.timeout)
         except Retry as request:
             return Raised(describe_error(request), class_names(request), requested=True, delay=request.delay)
         except asyncio.CancelledError as error:
@@ -87,9 +90,7 @@ class Attempts:
         args, kwargs = arguments
         return args, kwargs
 
-    async def _call(self, function: Resolved, args: list[Any], kwargs: dict[str, Any], timeout: float | None) -> Any:
-        if timeout is None:
-            return await self._executor.run(function, args, kwargs)
+    async def _run_limited(self, function: Callee, args: list[Any], kwargs: dict[str, Any], timeout: float) -> Any:
         limit = asyncio.timeout(timeout)
         try:
             async with limit:

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 from ..models.worker import WorkerType
-from .functions import Resolved
+from .functions import Callee
 
 
 class Executor(Protocol):
@@ -20,7 +20,7 @@ class Executor(Protocol):
     def abandoned(self) -> int:
         """Threads that still run what was cancelled: each of them still takes a place."""
 
-    async def run(self, function: Resolved, args: list[Any], kwargs: dict[str, Any]) -> Any:
+    async def run(self, function: Callee, args: list[Any], kwargs: dict[str, Any]) -> Any:
         """Call the function and wait for what it returns or raises.
 
         Cancelling this cancels a coroutine function. A plain function in a thread can't be stopped: its thread is
@@ -90,7 +90,7 @@ class AsyncExecutor:
     def abandoned(self) -> int:
         return len(self._threads.abandoned)
 
-    async def run(self, function: Resolved, args: list[Any], kwargs: dict[str, Any]) -> Any:
+    async def run(self, function: Callee, args: list[Any], kwargs: dict[str, Any]) -> Any:
         if function.is_coroutine:
             return await function.func(*args, **kwargs)
         return await self._threads.call(function.func, *args, **kwargs)
@@ -111,7 +111,7 @@ class ThreadExecutor:
     def abandoned(self) -> int:
         return len(self._threads.abandoned)
 
-    async def run(self, function: Resolved, args: list[Any], kwargs: dict[str, Any]) -> Any:
+    async def run(self, function: Callee, args: list[Any], kwargs: dict[str, Any]) -> Any:
         if not function.is_coroutine:
             return await self._threads.call(function.func, *args, **kwargs)
         call = _CoroutineInThread(function.func, args, kwargs)

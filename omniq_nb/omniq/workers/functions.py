@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -19,9 +19,19 @@ FUNCTION = "function"
 """Kind of a shipped function's record; its key is the function's digest."""
 
 
-class Resolved(msgspec.Struct, frozen=True):
+class Callee(Protocol):
     """A function that is ready to be called."""
 
+    @property
+    def func(self) -> Callable[..., Any]:
+        """The function."""
+
+    @property
+    def is_coroutine(self) -> bool:
+        """Calling it gives a coroutine."""
+
+
+class _Loaded(msgspec.Struct, frozen=True):
     func: Callable[..., Any]
     is_coroutine: bool
 
@@ -39,19 +49,19 @@ class FunctionSource:
         self._driver = driver
         self._registries = registries
         self._signer = signer
-        self._loaded: dict[tuple[str, str], Resolved] = {}
+        self._loaded: dict[tuple[str, str], Callee] = {}
         self._stored: set[str] = set()
 
-    def ready(self, spec: TaskSpec) -> Resolved | None:
+    def ready(self, spec: TaskSpec) -> Callee | None:
         """The function, if it can be had without asking the store."""
         if spec.code is not None:
             return self._loaded.get((spec.func, spec.code))
         for registry in self._registries:
             if (entry := registry.find(spec.func)) is not None:
-                return Resolved(entry.func, entry.is_coroutine)
+                return entry
         return None
 
-    async def resolve(self, spec: TaskSpec) -> Resolved:
+    async def resolve(self, spec: TaskSpec) -> Callee:
         """The function.
 
         Raises:
@@ -66,12 +76,12 @@ class FunctionSource:
         self._loaded[spec.func, spec.code] = resolved
         return resolved
 
-    def _live(self, spec: TaskSpec) -> Resolved | None:
+    def _live(self, spec: TaskSpec) -> Callee | None:
         """The function of this very process, if it is the one that was shipped: it shares the kernel's objects."""
         for registry in self._registries:
             entry = registry.find(spec.func)
             if entry is not None and entry.must_ship and self._digest(entry) == spec.code:
-                return Resolved(entry.func, entry.is_coroutine)
+                return entry
         return None
 
     def _digest(self, entry: Registered) -> str | None:
@@ -80,13 +90,13 @@ class FunctionSource:
         except SerializationError:
             return None  # it refers to something else by now, so it is not what was shipped
 
-    async def _load(self, name: str, digest: str) -> Resolved | None:
+    async def _load(self, name: str, digest: str) -> Callee | None:
         (record,) = await self._driver.get([(FUNCTION, digest)])
         if record is None:
             return None
         shipped = msgspec.msgpack.decode(record.body, type=ShippedFunction)
         func = load_shipped(shipped.code, self._signer, name)
-        return Resolved(func, is_coroutine(func))
+        return _Loaded(func, is_coroutine(func))
 
     async def store(self, shipped: ShippedFunction) -> None:
         """Put a shipped function into the store, once."""
