@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from bisect import bisect_left, insort
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from heapq import heappop, heappush
 from urllib.parse import quote
@@ -30,7 +31,7 @@ class Store:
         self.files = MemoryFileSystem()
         self.records: dict[Key, Record] = {}
         self.keys: dict[str, list[str]] = {}
-        self.counts: dict[_Group, int] = {}
+        self.counts: defaultdict[_Group, int] = defaultdict(int)
         # Heaps with entries that may be out of date: an entry counts only while the record has its version.
         self.ready: dict[str, dict[str, list[tuple[int, int, str, int]]]] = {}
         self.later: dict[str, list[tuple[int, str, int]]] = {}
@@ -86,8 +87,7 @@ class Store:
         self.tally(record, -1)
 
     def tally(self, record: Record, n: int) -> None:
-        group = (record.kind, record.partition, record.state)
-        self.counts[group] = self.counts.get(group, 0) + n
+        self.counts[record.kind, record.partition, record.state] += n
 
     def enlist(self, record: Record, now: int) -> None:
         """Put the record where claims look for it."""

@@ -35,7 +35,7 @@ _WITH_SNAPSHOT = (
     f"SELECT snapshot, e.xid::text, e.id, n, {_FIELDS} FROM (SELECT pg_current_snapshot()::text AS snapshot) AS now "
     "LEFT JOIN LATERAL"
 )
-_FIRST_ROWS, _MORE_ROWS = 16, 4
+_FIRST_ROWS, _MORE_ROWS = 4, 4
 """Rows that are looked at for the latest events, and so many times more with each further look."""
 
 _Event = tuple[Any, ...]
