@@ -23,9 +23,11 @@ from .sqlite_schema import execute_patiently
 _SEGMENT = 1000
 """Events in one segment at most, so that reading a few does not decode many."""
 
-_END = "SELECT first + n FROM events ORDER BY first DESC LIMIT 1"
+_END = "SELECT coalesce((SELECT first + n FROM events ORDER BY first DESC LIMIT 1), 0)"
 _BEYOND_ALL_TIMES = 2**63 - 1
-_INSERT = "INSERT INTO events (first, n, min_ts, max_ts, body) VALUES (?, ?, ?, ?, ?)"
+_INTO = "INSERT INTO events (first, n, min_ts, max_ts, body) VALUES "
+_INSERT = f"{_INTO} (?, ?, ?, ?, ?)"
+_APPEND = f"{_INTO} (({_END}), ?, ?, ?, ?)"
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[TaskEvent]).decode
@@ -33,21 +35,18 @@ _decode = msgspec.msgpack.Decoder(list[TaskEvent]).decode
 
 def append(connection: sqlite3.Connection, events: Sequence[TaskEvent]) -> None:
     """Add events, inside a transaction."""
-    if not events:
-        return
-    first = _end(connection)
     for start in range(0, len(events), _SEGMENT):
-        _insert(connection, first + start, events[start : start + _SEGMENT])
+        connection.execute(_APPEND, _row(events[start : start + _SEGMENT]))
+
+
+def _row(segment: Sequence[TaskEvent]) -> tuple[int, int, int, bytes]:
+    moments = [event.ts for event in segment]
+    return len(segment), min(moments), max(moments), _encode(segment)
 
 
 def _end(connection: sqlite3.Connection) -> int:
-    row = connection.execute(_END).fetchone()
-    return row[0] if row else 0
-
-
-def _insert(connection: sqlite3.Connection, first: int, segment: Sequence[TaskEvent]) -> None:
-    moments = [event.ts for event in segment]
-    connection.execute(_INSERT, (first, len(segment), min(moments), max(moments), _encode(segment)))
+    end: int = connection.execute(_END).fetchone()[0]
+    return end
 
 
 def query(connection: sqlite3.Connection, match: EventFilter) -> Columns:
@@ -146,7 +145,7 @@ def _trim(connection: sqlite3.Connection, before: int, segments: int) -> int:
         connection.execute("DELETE FROM events WHERE first = ?", (first,))
         runs = [] if max_ts < before else _kept(_decode(body), first, before)
         for start, kept in runs:
-            _insert(connection, start, kept)
+            connection.execute(_INSERT, (start, *_row(kept)))
         trimmed += n - sum(len(kept) for _, kept in runs)
     if rows and _end(connection) < end:
         last = (end - 1, 1, _BEYOND_ALL_TIMES, _BEYOND_ALL_TIMES, _encode([]))

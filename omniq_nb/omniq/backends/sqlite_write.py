@@ -316,9 +316,9 @@ class _Rows:
     def write(self, connection: sqlite3.Connection) -> bool:
         """Whether every operation applied; after one that did not, the rest is left out. Events are left for later."""
         return (
-            _insert_new(connection, self._new)
-            and _insert_rows(connection, self._any)
-            and _settle(connection, self._settles)
+            (not self._new or _insert_new(connection, self._new))
+            and (not self._any or _insert_rows(connection, self._any))
+            and (not self._settles or _settle(connection, self._settles))
             and _update_many(connection, _REPLACE, self._replaces)
             and _update_many(connection, _EXTEND, self._extends)
             and _update_many(connection, _DELETE, self._deletes)
@@ -367,11 +367,13 @@ def _insert_new(connection: sqlite3.Connection, groups: dict[_Row, list[object]]
         expected += len(values) // 2
         for chunk in _chunks(values, 2):
             inserted += connection.execute(_insert_of(len(chunk) // 2), (*shared, *chunk)).rowcount
-    return inserted == expected and _insert_rows(connection, lone)
+    return inserted == expected and (not lone or _insert_rows(connection, lone))
 
 
 def _insert_rows(connection: sqlite3.Connection, rows: list[_Row]) -> bool:
     """Whether each row was inserted. A few many-row statements take two thirds of the time that one per row does."""
+    if len(rows) == 1:
+        return connection.execute(_insert_of_rows(1), rows[0]).rowcount == 1
     inserted = 0
     for chunk in _chunks(rows):
         inserted += connection.execute(_insert_of_rows(len(chunk)), list(chain.from_iterable(chunk))).rowcount
