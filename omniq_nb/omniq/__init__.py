@@ -14,7 +14,10 @@ from .current import current, set_current
 from .errors import (
     ConfigError,
     DeadlockError,
+    DuplicateFunctionError,
+    DuplicateTaskError,
     LeaseLost,
+    NotOpenError,
     OmniQError,
     OptionError,
     ResultTimeoutError,
@@ -22,6 +25,7 @@ from .errors import (
     SerializationError,
     SignatureError,
     StoreError,
+    StoreUnavailableError,
     TaskCancelled,
     TaskError,
     TaskExpired,
@@ -29,6 +33,7 @@ from .errors import (
     TaskNotFoundError,
     TaskSkipped,
     TaskStateError,
+    TaskTimeoutError,
     UnknownFunctionError,
 )
 
@@ -37,12 +42,19 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from .app import AsyncOmniQ
+    from .backends.azure import (
+        AsyncAzureEventStorage,
+        AsyncAzureQueue,
+        AsyncAzureResultStorage,
+        AsyncAzureScheduleStorage,
+    )
     from .backends.files import (
         AsyncFileEventStorage,
         AsyncFileQueue,
         AsyncFileResultStorage,
         AsyncFileScheduleStorage,
     )
+    from .backends.gcs import AsyncGCSEventStorage, AsyncGCSQueue, AsyncGCSResultStorage, AsyncGCSScheduleStorage
     from .backends.memory import (
         AsyncMemoryEventStorage,
         AsyncMemoryQueue,
@@ -67,6 +79,7 @@ if TYPE_CHECKING:
         AsyncRedisResultStorage,
         AsyncRedisScheduleStorage,
     )
+    from .backends.s3 import AsyncS3EventStorage, AsyncS3Queue, AsyncS3ResultStorage, AsyncS3ScheduleStorage
     from .backends.sqlite import (
         AsyncSQLiteEventStorage,
         AsyncSQLiteQueue,
@@ -85,17 +98,21 @@ if TYPE_CHECKING:
     from .options import TaskOptions
     from .queue_manager import QueueManager, QueueStats, Stats
     from .storage.events import BaseEventStorage
-    from .storage.queue import BaseTaskQueue
+    from .storage.queue import BaseTaskQueue, TaskPage
     from .storage.results import BaseResultStorage
     from .storage.schedules import BaseScheduleStorage
+    from .storage.workers import WorkerInfo
     from .sync.app import OmniQ
+    from .sync.azure import AzureEventStorage, AzureQueue, AzureResultStorage, AzureScheduleStorage
     from .sync.files import FileEventStorage, FileQueue, FileResultStorage, FileScheduleStorage
+    from .sync.gcs import GCSEventStorage, GCSQueue, GCSResultStorage, GCSScheduleStorage
     from .sync.handles import SyncGroupHandle, SyncTaskHandle
     from .sync.memory import MemoryEventStorage, MemoryQueue, MemoryResultStorage, MemoryScheduleStorage
     from .sync.nats import NATSEventStorage, NATSQueue, NATSResultStorage, NATSScheduleStorage
     from .sync.postgres import PostgresEventStorage, PostgresQueue, PostgresResultStorage, PostgresScheduleStorage
     from .sync.queue_manager import SyncQueueManager
     from .sync.redis import RedisEventStorage, RedisQueue, RedisResultStorage, RedisScheduleStorage
+    from .sync.s3 import S3EventStorage, S3Queue, S3ResultStorage, S3ScheduleStorage
     from .sync.sqlite import SQLiteEventStorage, SQLiteQueue, SQLiteResultStorage, SQLiteScheduleStorage
     from .sync.tasks import SyncTaskFunction
     from .sync.worker_pool import SyncWorkerPool
@@ -103,10 +120,18 @@ if TYPE_CHECKING:
     from .workers.pool import WorkerPool
 
 __all__ = [
+    "AsyncAzureEventStorage",
+    "AsyncAzureQueue",
+    "AsyncAzureResultStorage",
+    "AsyncAzureScheduleStorage",
     "AsyncFileEventStorage",
     "AsyncFileQueue",
     "AsyncFileResultStorage",
     "AsyncFileScheduleStorage",
+    "AsyncGCSEventStorage",
+    "AsyncGCSQueue",
+    "AsyncGCSResultStorage",
+    "AsyncGCSScheduleStorage",
     "AsyncMemoryEventStorage",
     "AsyncMemoryQueue",
     "AsyncMemoryResultStorage",
@@ -124,10 +149,18 @@ __all__ = [
     "AsyncRedisQueue",
     "AsyncRedisResultStorage",
     "AsyncRedisScheduleStorage",
+    "AsyncS3EventStorage",
+    "AsyncS3Queue",
+    "AsyncS3ResultStorage",
+    "AsyncS3ScheduleStorage",
     "AsyncSQLiteEventStorage",
     "AsyncSQLiteQueue",
     "AsyncSQLiteResultStorage",
     "AsyncSQLiteScheduleStorage",
+    "AzureEventStorage",
+    "AzureQueue",
+    "AzureResultStorage",
+    "AzureScheduleStorage",
     "BaseEventStorage",
     "BaseResultStorage",
     "BaseScheduleStorage",
@@ -136,10 +169,16 @@ __all__ = [
     "Config",
     "ConfigError",
     "DeadlockError",
+    "DuplicateFunctionError",
+    "DuplicateTaskError",
     "FileEventStorage",
     "FileQueue",
     "FileResultStorage",
     "FileScheduleStorage",
+    "GCSEventStorage",
+    "GCSQueue",
+    "GCSResultStorage",
+    "GCSScheduleStorage",
     "GroupHandle",
     "GroupProgress",
     "Health",
@@ -152,6 +191,7 @@ __all__ = [
     "NATSQueue",
     "NATSResultStorage",
     "NATSScheduleStorage",
+    "NotOpenError",
     "OmniQ",
     "OmniQError",
     "OptionError",
@@ -168,6 +208,10 @@ __all__ = [
     "ResultTimeoutError",
     "Retry",
     "RetryPolicy",
+    "S3EventStorage",
+    "S3Queue",
+    "S3ResultStorage",
+    "S3ScheduleStorage",
     "SQLiteEventStorage",
     "SQLiteQueue",
     "SQLiteResultStorage",
@@ -179,6 +223,7 @@ __all__ = [
     "SignatureError",
     "Stats",
     "StoreError",
+    "StoreUnavailableError",
     "SyncGroupHandle",
     "SyncQueueManager",
     "SyncTaskFunction",
@@ -194,11 +239,14 @@ __all__ = [
     "TaskHandle",
     "TaskNotFoundError",
     "TaskOptions",
+    "TaskPage",
     "TaskResult",
     "TaskSkipped",
     "TaskStateError",
     "TaskStatus",
+    "TaskTimeoutError",
     "UnknownFunctionError",
+    "WorkerInfo",
     "WorkerPool",
     "WorkerType",
     "__version__",
@@ -220,6 +268,9 @@ _BACKENDS = {
     "Redis": "redis",
     "Postgres": "postgres",
     "NATS": "nats",
+    "S3": "s3",
+    "Azure": "azure",
+    "GCS": "gcs",
 }
 _PARTS = ("Queue", "ResultStorage", "EventStorage", "ScheduleStorage")
 _LAZY = {f"Async{name}{part}": f"omniq.backends.{module}" for name, module in _BACKENDS.items() for part in _PARTS}
@@ -238,9 +289,10 @@ for _module, _names in {
     "omniq.health": ("ComponentHealth", "Health"),
     "omniq.queue_manager": ("QueueManager", "QueueStats", "Stats"),
     "omniq.storage.events": ("BaseEventStorage",),
-    "omniq.storage.queue": ("BaseTaskQueue",),
+    "omniq.storage.queue": ("BaseTaskQueue", "TaskPage"),
     "omniq.storage.results": ("BaseResultStorage",),
     "omniq.storage.schedules": ("BaseScheduleStorage",),
+    "omniq.storage.workers": ("WorkerInfo",),
     "omniq.sync.app": ("OmniQ",),
     "omniq.sync.handles": ("SyncGroupHandle", "SyncTaskHandle"),
     "omniq.sync.queue_manager": ("SyncQueueManager",),

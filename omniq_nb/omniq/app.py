@@ -12,12 +12,12 @@ from .clock import from_datetime, micros
 from .config import COMPONENTS, Config
 from .current import current, find_current, set_current
 from .display import Displayed
-from .errors import ConfigError, NotOpenError, OmniQError, OptionError, TaskNotFoundError, TaskStateError
+from .errors import ConfigError, NotOpenError, OmniQError, OptionError, TaskNotFoundError
 from .handles import GroupHandle, GroupProgress, TaskHandle
 from .models.event import TaskEvent
-from .models.record import EventFilter, Record
+from .models.record import EventFilter
 from .models.result import TaskResult
-from .models.task import TASK, Task, TaskStatus
+from .models.task import Statuses, Task, TaskStatus, status_of
 from .models.worker import DEFAULT_CONCURRENCY, WorkerType
 from .options import Plan, TaskOptions, make_plan, merge
 from .outcomes import result_of, value_of, wait_for_outcome
@@ -44,13 +44,6 @@ _FIXED = {"url", *COMPONENTS, "large_values", "large_value_bytes", "storage_opti
 """Fields that only the opening of an app looks at."""
 _GET_PAGE = 500
 _CONCURRENT = 100
-
-
-def _status(value: TaskStatus | str) -> TaskStatus:
-    try:
-        return TaskStatus(value)
-    except ValueError as error:
-        raise OptionError(f"no status {value!r}: the statuses are {', '.join(TaskStatus)}") from error
 
 
 def _limit(value: int) -> int:
@@ -325,7 +318,7 @@ class AsyncOmniQ(Displayed):
             cursor: From the page before.
             newest_first: Or the oldest.
         """
-        wanted = None if status is None else _status(status)
+        wanted = None if status is None else status_of(status)
         queue_ = (await self._ready()).queue
         return await queue_.list_tasks(
             queue=queue, status=wanted, limit=_limit(limit), cursor=cursor, newest_first=newest_first
@@ -355,42 +348,20 @@ class AsyncOmniQ(Displayed):
 
     async def cancel_tasks(self, task_ids: Sequence[str]) -> int:
         """Cancel those of the tasks that have not ended; says how many."""
-        return await self._change_each(self.cancel_task, task_ids)
+        return await (await self._ready()).queue.cancel_each(task_ids)
 
     async def retry_failed(self, task_ids: Sequence[str]) -> int:
         """Put those of the tasks that failed back into the queue; says how many."""
-        records = await self._records(task_ids)
-        failed = [record.key for record in records if record is not None and record.state == TaskStatus.FAILED]
-        return await self._change_each(self.retry_task, failed)
-
-    async def _change_each(self, change: Callable[[str], Coroutine[Any, Any, Task]], task_ids: Sequence[str]) -> int:
-        places = asyncio.Semaphore(_CONCURRENT)
-
-        async def change_one(task_id: str) -> bool:
-            async with places:
-                try:
-                    await change(task_id)
-                except (TaskStateError, TaskNotFoundError):
-                    return False  # it went on by itself meanwhile
-                return True
-
-        return sum(await asyncio.gather(*map(change_one, task_ids)))
+        return await (await self._ready()).queue.retry_failed(task_ids)
 
     async def progress(self, task_ids: Sequence[str]) -> GroupProgress:
         """How far these tasks have come."""
         counts: dict[TaskStatus, int] = {}
-        for record in await self._records(task_ids):
+        for record in await (await self._ready()).queue.records(task_ids):
             if record is not None:
                 status = TaskStatus(record.state)
                 counts[status] = counts.get(status, 0) + 1
         return GroupProgress(len(task_ids), counts)
-
-    async def _records(self, task_ids: Sequence[str]) -> list[Record | None]:
-        driver = (await self._ready()).queue.driver
-        records: list[Record | None] = []
-        for start in range(0, len(task_ids), _GET_PAGE):
-            records += await driver.get([(TASK, task_id) for task_id in task_ids[start : start + _GET_PAGE]])
-        return records
 
     # --- results ---
 
@@ -449,7 +420,7 @@ class AsyncOmniQ(Displayed):
         self,
         *,
         queue: str | None = None,
-        status: TaskStatus | str | Collection[TaskStatus | str] | None = None,
+        status: Statuses | None = None,
         older_than: float | timedelta | None = None,
     ) -> int:
         """Delete tasks and their results; says how many tasks.
@@ -460,13 +431,11 @@ class AsyncOmniQ(Displayed):
             older_than: Only those that last changed so many seconds ago.
 
         Raises:
-            TaskStateError: Running tasks were asked for: cancel them first.
+            OptionError: There is no such status, or running tasks were asked for: cancel them first.
         """
         parts = await self._ready()
-        ended = (TaskStatus.SUCCEEDED, TaskStatus.CANCELLED, TaskStatus.EXPIRED, TaskStatus.SKIPPED)
-        wanted = ended if status is None else (status,) if isinstance(status, str) else tuple(status)
         before = None if older_than is None else parts.queue.driver.clock() - micros(older_than, "older_than")
-        return await parts.queue.purge(queue=queue, statuses=[_status(each) for each in wanted], before=before)
+        return await parts.queue.purge(queue=queue, status=status, before=before)
 
     # --- events ---
 
@@ -514,7 +483,7 @@ class AsyncOmniQ(Displayed):
         after = None if since is None else from_datetime(since, "since")
         if task_id is not None and after is None:
             # A task has no events before it was made, and stores find events by time.
-            (record,) = await self._records([task_id])
+            (record,) = await (await self._ready()).queue.records([task_id])
             after = None if record is None else record.created_at
         return EventFilter(
             task_id=task_id,

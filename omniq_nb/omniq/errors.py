@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import timedelta
 
+from .masking import mask_url
+
 
 class OmniQError(Exception):
     """Base of every error that OmniQ raises."""
@@ -79,7 +81,7 @@ class TaskStateError(OmniQError):
 
 
 class DuplicateTaskError(OmniQError):
-    """A task with this id or unique key is already there."""
+    """A task with this id is already there."""
 
     def __init__(self, key: str) -> None:
         super().__init__(
@@ -95,12 +97,10 @@ class DeadlockError(OmniQError, RuntimeError):
 
 
 class NotOpenError(OmniQError, RuntimeError):
-    """The app or store was used before it was opened or after it was closed."""
+    """What was used was not opened yet, or is closed already."""
 
     def __init__(self, what: str) -> None:
-        super().__init__(
-            f"{what} is not open: use it inside `async with {what}() as app:` or call `await app.open()` first"
-        )
+        super().__init__(f"{what} is not open, or was closed: use it inside its `async with` (or `with`) block")
 
 
 # --- what became of a task -------------------------------------------------------------------------------------------
@@ -169,10 +169,16 @@ class ResultTimeoutError(OmniQError, TimeoutError):
 
 
 class LeaseLost(OmniQError):
-    """Another owner has the task now, or it was cancelled: whatever this worker computed is not accepted."""
+    """Another owner has the task now, or it was cancelled: whatever this worker computes is not accepted.
+
+    A task that is stopped for it finds the text in its `asyncio.CancelledError`.
+    """
 
     def __init__(self, task_id: str) -> None:
-        super().__init__(f"the lease on task {task_id} is lost: it was cancelled or given to another worker")
+        super().__init__(
+            f"the lease on task {task_id} is lost, since it was cancelled or given to another worker: what this worker "
+            f"comes to is not accepted"
+        )
         self.task_id = task_id
 
 
@@ -254,12 +260,18 @@ class SecretReadableWarning(OmniQWarning):
 
 
 class StoreError(OmniQError):
-    """Base of what goes wrong in a store. ``store`` is its URL with the password masked."""
+    """Base of what goes wrong in a store.
+
+    Args:
+        store: Its URL; a password in it is masked.
+        detail: What is known beyond what the class says.
+    """
 
     what = "could not be used"
     advice = "see the chained exception"
 
     def __init__(self, store: str, detail: str = "") -> None:
+        store = mask_url(store)
         super().__init__(f"the store {store} {self.what}{f' ({detail})' if detail else ''}: {self.advice}")
         self.store = store
         self.detail = detail
@@ -298,6 +310,12 @@ class StoreCorruptError(StoreError):
     """The store's content is damaged, or it is no store of OmniQ's."""
 
     what = "is damaged or is not an OmniQ store"
+    advice = "restore a copy of it, or choose another place or namespace"
+
+
+class FileCorruptError(StoreCorruptError):
+    """The SQLite file is damaged, or it is some other program's."""
+
     advice = "move the file away and start afresh, or restore a copy; `sqlite3 FILE .recover` may save its rows"
 
 
@@ -352,7 +370,14 @@ class ValueTooLargeError(StoreError):
 
 
 class StoreBusyError(StoreError):
-    """Another process has held the store for longer than OmniQ waits."""
+    """Others have kept the store busy for longer than OmniQ waits."""
+
+    what = "is kept busy by others for longer than OmniQ waits"
+    advice = "try again; fewer writers at a time help"
+
+
+class FileBusyError(StoreBusyError):
+    """Another process has held the SQLite file for longer than OmniQ waits."""
 
     what = "is held by another process for longer than a minute"
     advice = "end the program that keeps a transaction open (a database browser, perhaps) and go on"

@@ -49,8 +49,3 @@ def _id(tick: int) -> str:
     high = (tick >> _COUNTER_BITS) << 16 | 0x7000 | counter >> 14
     low = (0x8000 | counter & 0x3FFF) << 48 | _random.getrandbits(48)
     return f"{high:016x}{low:016x}"
-
-
-def id_millis(task_id: str) -> int:
-    """The millisecond since 1970 in which `new_id` made the id."""
-    return int(task_id[:12], 16)

@@ -17,7 +17,6 @@ from .errors import (
 )
 from .models.result import TaskResult
 from .models.task import TaskStatus
-from .storage.large import fetch, is_reference
 from .storage.results import StoredOutcome
 
 if TYPE_CHECKING:
@@ -72,7 +71,7 @@ async def result_of(parts: Parts, outcome: StoredOutcome) -> TaskResult:
     return TaskResult(
         task_id=task.key,
         status=TaskStatus(body.status),
-        value=None if body.value is None else await _value(parts, task.key, body.value),
+        value=None if body.value is None else await parts.load(body.value, f"the result of task {task.key}"),
         error=None if body.error is None else body.error.text,
         error_type=None if body.error is None else body.error.type,
         traceback=None if body.error is None else body.error.traceback,
@@ -81,12 +80,6 @@ async def result_of(parts: Parts, outcome: StoredOutcome) -> TaskResult:
         started_at=to_datetime(body.started_at),
         finished_at=to_datetime(body.finished_at),
     )
-
-
-async def _value(parts: Parts, task_id: str, value: bytes) -> object:
-    if is_reference(value):
-        value = await fetch(parts.large, value)
-    return parts.serializer.loads(value, f"the result of task {task_id}")
 
 
 def value_of(result: TaskResult) -> Any:

@@ -15,7 +15,7 @@ from .signing import Signer, embedded_secret
 from .storage.component import Component
 from .storage.driver import Driver
 from .storage.events import BaseEventStorage
-from .storage.large import LargeValues
+from .storage.large import LargeValues, fetch, is_reference
 from .storage.queue import BaseTaskQueue
 from .storage.results import BaseResultStorage
 from .storage.schedules import BaseScheduleStorage
@@ -69,6 +69,20 @@ class Parts:
             return None if self.large is None else self.large.driver
         part: Component = getattr(self, component)
         return part.driver
+
+    async def load(self, data: bytes, what: str) -> object:
+        """A value as it was serialized, fetched first where it is large.
+
+        Args:
+            data: The value, or a reference to it.
+            what: Names it in errors.
+
+        Raises:
+            SignatureError: It is a pickle that was signed with another secret.
+            SerializationError: It is damaged or gone, or needs what this process lacks.
+        """
+        value = await fetch(self.large, data) if is_reference(data) else data
+        return self.serializer.loads(value, what)
 
     def configure(self, config: Config) -> None:
         """Take over what may change while the stores are open."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 
 import msgspec
@@ -10,7 +10,7 @@ import msgspec
 from .clock import SECOND, to_datetime
 from .display import Displayed
 from .models.record import EventFilter, Filter
-from .models.task import TASK, TaskStatus
+from .models.task import TASK, Statuses, TaskStatus
 from .storage.driver import Driver
 from .storage.queue import BaseTaskQueue
 from .storage.workers import WorkerInfo
@@ -123,28 +123,24 @@ class QueueManager:
         queue, _ = await self._open_stores()
         return await queue.move(source, target)
 
-    async def purge(self, name: str, *, statuses: Collection[TaskStatus] | None = None) -> int:
+    async def purge(self, name: str, *, status: Statuses | None = None) -> int:
         """Delete tasks of a queue and their results; says how many tasks.
 
         Args:
             name: The queue.
-            statuses: In these; unless given, all but those that run.
+            status: In this status or these (``"pending"`` empties a queue of what waits); unless given, all that have
+                ended but the dead letters.
 
         Raises:
-            TaskStateError: Running tasks were asked for: cancel them first.
+            OptionError: There is no such status, or running tasks were asked for: cancel them first.
         """
-        wanted = statuses or [status for status in TaskStatus if status is not TaskStatus.RUNNING]
         queue, _ = await self._open_stores()
-        return await queue.purge(queue=name, statuses=wanted)
+        return await queue.purge(queue=name, status=status)
 
 
 async def _oldest(queue: BaseTaskQueue, name: str) -> datetime | None:
     match = Filter(kind=TASK, partition=name, state=TaskStatus.PENDING.value)
-    cursor: str | None = None
-    while True:
-        page = await queue.driver.scan(match, cursor=cursor, limit=1)
-        if page.records:
-            return to_datetime(page.records[0].created_at)
-        cursor = page.cursor
-        if cursor is None:
-            return None
+    async for records in queue.driver.pages(match, 1):
+        if records:
+            return to_datetime(records[0].created_at)
+    return None

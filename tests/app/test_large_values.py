@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from omniq import AsyncOmniQ, SerializationError
 from omniq.models.record import Filter
+from omniq.notebook.source import Source
 from omniq.storage.large import VALUE
 
 LARGE = "x" * 5000
@@ -93,3 +94,16 @@ async def test_what_earlier_attempts_left_goes_too(app: AsyncOmniQ) -> None:
     assert None not in await parts.results.driver.get(keys)
     assert await app.purge(status="failed") == 1
     assert await parts.results.driver.get(keys) == [None, None]
+
+
+async def test_details_show_them_as_any_other(app: AsyncOmniQ) -> None:
+    @app.task
+    async def double(text: str) -> str:
+        return text * 2
+
+    async with app.workers():
+        handle = await double.enqueue(LARGE)
+        await handle
+    detail = await Source(await app._ready()).detail(handle.id)
+    assert detail["args"].startswith("'xxx")
+    assert detail["result"].startswith("'xxx")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from omniq import AsyncOmniQ, ConfigError, TaskStateError, TaskStatus
+from omniq import AsyncOmniQ, ConfigError, OptionError, TaskStatus
 
 
 async def test_names_are_those_with_tasks_and_those_that_are_paused(app: AsyncOmniQ) -> None:
@@ -66,13 +66,17 @@ async def _is_running(handle: Any) -> bool:
     return await handle.status() is TaskStatus.RUNNING
 
 
-async def test_purge_empties_a_queue_but_for_what_runs(app: AsyncOmniQ) -> None:
-    await app.enqueue("f", queue="a")
-    await app.enqueue("f", queue="b")
-    assert await app.queues.purge("a") == 1
+async def test_purge_deletes_of_one_queue_what_it_is_asked_to(app: AsyncOmniQ) -> None:
+    for queue in ("a", "b"):
+        cancelled = await app.enqueue("f", queue=queue)
+        await cancelled.cancel()
+        await app.enqueue("f", queue=queue)
+    assert await app.queues.purge("a") == 1, "what waits, or failed, is not purged unless one says so"
+    assert await app.queues.purge("a", status=[]) == 0
+    assert await app.queues.purge("a", status="pending") == 1
     assert await app.queues.names() == ["b"]
-    with pytest.raises(TaskStateError, match="cancel it first"):
-        await app.queues.purge("b", statuses=[TaskStatus.RUNNING])
+    with pytest.raises(OptionError, match="running tasks can't be purged"):
+        await app.queues.purge("b", status=[TaskStatus.RUNNING])
 
 
 async def test_functions_are_routed_to_queues(make_app: Any) -> None:

@@ -9,13 +9,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import polars as pl
 import pytest
 from omniq import AsyncOmniQ, Config, ConfigError, OptionError, TaskNotFoundError, TaskStateError, TaskStatus
 from omniq.backends.registry import make_driver
-from omniq.errors import NaiveDatetimeError, NotOpenError, UnknownBackendError
+from omniq.errors import NaiveDatetimeError, NotOpenError, StoreUnavailableError, UnknownBackendError
 from omniq.models.event import TaskEvent
-from omniq.models.record import Append
+from omniq.models.record import Append, Insert, Record
+from omniq.storage.workers import WorkerInfo
 
 
 @pytest.fixture
@@ -128,8 +130,11 @@ async def test_purge_spares_what_changed_lately(filled: AsyncOmniQ) -> None:
 
 
 async def test_running_tasks_cannot_be_purged_and_status_must_be_one(app: AsyncOmniQ) -> None:
-    with pytest.raises(TaskStateError, match="cancel it first"):
-        await app.purge(status="running")
+    await app.enqueue("f")
+    with pytest.raises(OptionError, match="running tasks can't be purged: cancel them first"):
+        await app.purge(status=["pending", "running"])
+    assert (await app.stats()).totals == {"pending": 1}
+    assert await app.purge(status=[]) == 0
     with pytest.raises(OptionError, match="no status 'old'"):
         await app.purge(status="old")
 
@@ -273,6 +278,20 @@ async def test_app_starts_in_its_own_directory_by_default(tmp_path: Path, monkey
     assert (tmp_path / ".omniq" / "secret").stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.parametrize("url", ["sqlite:///here/store.db", "file:///here/files"])
+async def test_a_relative_store_stays_where_it_was_though_the_directory_changes(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    async with make_driver(url) as driver:
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        await driver.write([Insert(Record("k", "x", "", "", 0, None, None, 0, 1, 0, 0, None, b""))])
+        async with driver.clone() as other:
+            assert [record is not None for record in await other.get([("k", "x")])] == [True]
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
 async def test_each_component_can_have_its_own_store(tmp_path: Path) -> None:
     urls = {name: f"sqlite:///{tmp_path}/{name}.db" for name in ("queue", "results", "events", "schedules")}
     async with AsyncOmniQ(**urls, retry_delay=0, secret="a secret of enough bytes") as app:
@@ -313,6 +332,48 @@ async def test_nothing_secret_shows(store_url: str) -> None:
     with pytest.raises(UnknownBackendError) as refusal:
         await AsyncOmniQ("pigeon://user:hunter2@host/0").open()
     assert "hunter2" not in str(refusal.value)
+
+
+def test_no_error_of_a_store_shows_its_password() -> None:
+    error = StoreUnavailableError("postgresql://me:hunter2@host/db")
+    assert "hunter2" not in f"{error} {error.store}"
+    assert "postgresql://me:***@host/db" in str(error)
+
+
+async def test_every_worker_is_listed_however_many_there_are(app: AsyncOmniQ) -> None:
+    driver = (await app._ready()).queue.driver
+    now = driver.clock()
+    moment = datetime.now(UTC)
+    info = WorkerInfo(
+        id="w", host="h", pid=1, type="async", concurrency=1, running=0, queues=(), started_at=moment, seen_at=moment
+    )
+    body = msgspec.msgpack.encode(info)
+    await driver.write(
+        [Insert(Record("worker", f"w{n}", "", "", 0, None, None, 0, 1, now, now, None, body)) for n in range(1203)]
+    )
+    assert len((await app.stats()).workers) == 1203
+
+
+async def test_events_that_could_not_be_written_are_written_later_by_themselves(
+    app: AsyncOmniQ, until: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = (await app._ready()).queue
+    write, failed = queue.driver.write, []
+
+    async def fail_twice(ops: Any) -> list[bool]:
+        if len(failed) < 2:
+            failed.append(ops)
+            raise StoreUnavailableError("memory://")
+        return await write(ops)
+
+    monkeypatch.setattr(queue.driver, "write", fail_twice)
+    queue.note(TaskEvent(queue.driver.clock(), "task.started", "some"))
+
+    async def is_there() -> bool:
+        return len(await app.events(types="task.started")) == 1
+
+    await until(is_there)
+    assert len(failed) == 2
 
 
 async def test_closed_app_says_so_and_can_be_opened_again(app: AsyncOmniQ) -> None:

@@ -43,11 +43,6 @@ class Doorbell:
         self._look_again: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    @property
-    def works(self) -> bool:
-        """Whether this file system has pipes and this loop can wait for them."""
-        return self._inbox is not None
-
     def open(self) -> None:
         """Make this process's pipe. Does nothing where pipes are not to be had."""
         if not hasattr(os, "mkfifo"):

@@ -21,7 +21,6 @@ from collections.abc import Collection, Iterator
 from itertools import count
 from pathlib import Path
 from typing import ClassVar, Unpack
-from urllib.parse import unquote, urlsplit
 
 from ..errors import StoreError, StoreFullError, StoreIOError, StoreReadOnlyError, StoreUnavailableError
 from ..storage.driver import About, Capabilities, DriverSettings
@@ -30,6 +29,7 @@ from ..storage.queue import BaseTaskQueue
 from ..storage.results import BaseResultStorage
 from ..storage.schedules import BaseScheduleStorage
 from .doorbell import Doorbell
+from .local import located
 from .objects import ObjectDriver
 from .objects_store import ObjectStore
 
@@ -231,8 +231,8 @@ class FileDriver(ObjectDriver):
     foreign_errors: ClassVar[tuple[type[BaseException], ...]] = (OSError,)
 
     def __init__(self, url: str, **settings: Unpack[DriverSettings]) -> None:
+        url, self.path = located(url, ".omniq/files")
         super().__init__(url, **settings)
-        self.path = Path(unquote(urlsplit(url).path.removeprefix("/")) or ".omniq/files").expanduser()
         self._bell = Doorbell(self.path / self.namespace / _WAKE, self._rung)
 
     def make_store(self) -> ObjectStore:

@@ -222,7 +222,7 @@ class NATSDriver(RemoteDriver):
         try:
             encoded = encode_request(request)
         except (OverflowError, UnicodeEncodeError) as error:
-            raise StoreError(mask_url(self.url), f"a value is none that it can hold: {error}") from error
+            raise StoreError(self.url, f"a value is none that it can hold: {error}") from error
         return self._commits.submit((request, encoded))
 
     async def _send(self, group: list[_Encoded]) -> list[list[Outcome]]:
@@ -292,7 +292,7 @@ class NATSDriver(RemoteDriver):
             except _GoneError as error:
                 tries -= 1
                 if not tries:  # else the record was replaced or deleted just now, perhaps
-                    raise StoreCorruptError(mask_url(self.url), str(error)) from error
+                    raise StoreCorruptError(self.url, str(error)) from error
 
     async def get(self, keys: Sequence[Key]) -> list[Record | None]:
         there: list[bool] = []

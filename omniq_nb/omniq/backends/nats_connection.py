@@ -92,35 +92,34 @@ def servers_of(url: str) -> list[str]:
 
 def translate(error: BaseException, url: str) -> StoreError:
     """The client's error as OmniQ's user meets it."""
-    masked = mask_url(url)
     if isinstance(error, LostError):
-        return StoreUnavailableError(masked, error.reason, sent=error.sent)
+        return StoreUnavailableError(url, error.reason, sent=error.sent)
     if isinstance(error, ServerTooOldError):
-        return StoreTooOldError(masked, str(error))
+        return StoreTooOldError(url, str(error))
     if isinstance(error, JetStreamError):
-        return _translate_answer(error, masked)
+        return _translate_answer(error, url)
     text = _masked_text(error, url)
     if _is_denial(error):
-        return StoreDeniedError(masked, text)
+        return StoreDeniedError(url, text)
     if isinstance(error, nats.errors.NoRespondersError):
-        return _not_enabled(masked)
+        return _not_enabled(url)
     if isinstance(error, nats.errors.OutboundBufferLimitError | nats.errors.ConnectionClosedError):
-        return StoreUnavailableError(masked, text)
+        return StoreUnavailableError(url, text)
     if isinstance(error, OSError | asyncio.TimeoutError | nats.errors.Error):
-        return StoreUnavailableError(masked, text)
-    return StoreError(masked, text)
+        return StoreUnavailableError(url, text)
+    return StoreError(url, text)
 
 
-def _translate_answer(error: JetStreamError, masked: str) -> StoreError:
+def _translate_answer(error: JetStreamError, url: str) -> StoreError:
     if error.code in _FULL or "maximum" in error.description:
-        return StoreFullError(masked, error.description)
+        return StoreFullError(url, error.description)
     if error.code in _NOT_ENABLED:
-        return _not_enabled(masked)
+        return _not_enabled(url)
     if error.code == _NO_SUCH_STREAM:
-        return StoreCorruptError(masked, "its stream is gone")
+        return StoreCorruptError(url, "its stream is gone")
     if error.code in {503, 10008, 10009}:  # no leader just now, or the server is starting
-        return StoreUnavailableError(masked, error.description, sent=True)
-    return StoreError(masked, error.description)
+        return StoreUnavailableError(url, error.description, sent=True)
+    return StoreError(url, error.description)
 
 
 def _is_denial(error: BaseException) -> bool:
@@ -128,8 +127,8 @@ def _is_denial(error: BaseException) -> bool:
     return any(words in text for words in ("authoriz", "authentic", "permissions violation"))
 
 
-def _not_enabled(masked: str) -> StoreError:
-    return StoreUnavailableError(masked, "JetStream is not enabled there: start it with `nats-server -js`")
+def _not_enabled(url: str) -> StoreError:
+    return StoreUnavailableError(url, "JetStream is not enabled there: start it with `nats-server -js`")
 
 
 def _masked_text(error: BaseException, url: str) -> str:

@@ -11,7 +11,6 @@ from typing import Any
 
 from ..clock import system_clock
 from ..errors import StoreCorruptError, StoreError
-from ..masking import mask_url
 from ..models.event import TaskEvent
 from .nats_aside import Aside, Snapshot
 from .nats_connection import FOREIGN_ERRORS, Connection, LostError, servers_of
@@ -62,7 +61,6 @@ class Store:
         follows: bool,
     ) -> None:
         self._url = url
-        self._masked = mask_url(url)
         self._names = names
         self._options = options
         self._shared = shared
@@ -111,8 +109,8 @@ class Store:
         self._connection = connection
         try:
             await connection.open()
-            self._log = Log(connection, self._names, self._masked)
-            self._aside = Aside(connection, self._names, self._masked)
+            self._log = Log(connection, self._names, self._url)
+            self._aside = Aside(connection, self._names, self._url)
             state = self._shared.state
             place = None if state is None else state.place  # before the end is asked for, since others follow the log
             end = await self._log.prepare(self._options)
@@ -192,8 +190,8 @@ class Store:
             replica = found[0]
         if end.first > replica.seq + 1:
             detail = f"messages {replica.seq + 1} to {end.first - 1} of its log are gone, and no snapshot has them"
-            raise StoreCorruptError(self._masked, detail)
-        return State(replica, end.made, self._masked)
+            raise StoreCorruptError(self._url, detail)
+        return State(replica, end.made, self._url)
 
     async def _reached(self, seq: int) -> None:
         """Wait until the state has a message.

@@ -78,10 +78,6 @@ class State:
         index = self.kinds.get(kind)
         return None if index is None else index.rows.get(key)
 
-    def row_count(self) -> int:
-        """How many records there are."""
-        return sum(len(index.rows) for index in self.kinds.values())
-
     # --- loading ---
 
     def begin_at(self, manifest: Manifest) -> None:

@@ -145,16 +145,16 @@ class RedisDriver(RemoteDriver):
         facts = _facts(await link.call("INFO"))
         version = facts.get("valkey_version") or facts.get("redis_version", "")
         if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_SERVER:
-            raise StoreTooOldError(mask_url(self.url), f"Redis {version}, and OmniQ needs 7.0")
+            raise StoreTooOldError(self.url, f"Redis {version}, and OmniQ needs 7.0")
         policy = facts.get("maxmemory_policy", "noeviction")
         if policy.startswith("allkeys") and facts.get("maxmemory") != "0":
             warnings.warn(EvictionWarning(mask_url(self.url), policy), stacklevel=2)
         await link.call("HSETNX", link.meta, "schema", SCHEMA_VERSION)
         schema = await link.call("HGET", link.meta, "schema")
         if not schema.isdigit():
-            raise StoreAlteredError(mask_url(self.url), f"{link.meta.decode()} says schema {schema!r}")
+            raise StoreAlteredError(self.url, f"{link.meta.decode()} says schema {schema!r}")
         if int(schema) > SCHEMA_VERSION:
-            raise StoreTooNewError(mask_url(self.url), f"schema {int(schema)}")
+            raise StoreTooNewError(self.url, f"schema {int(schema)}")
         await self._run_timed(link, scripts.NEXT_DUE, "")  # so that the clock is right from the first task on
 
     async def close(self) -> None:
@@ -168,7 +168,7 @@ class RedisDriver(RemoteDriver):
         self._link = None
 
     def translate(self, error: BaseException) -> StoreError:
-        return translate(error, mask_url(self.url))
+        return translate(error, self.url)
 
     # --- calls ---
 
@@ -246,7 +246,7 @@ class RedisDriver(RemoteDriver):
         for start in range(0, len(ops), _OPS_PER_BATCH):
             batch = self._packer.pack(ops[start : start + _OPS_PER_BATCH], outcomes)
             if batch.size > LARGEST and any(len(each) > LARGEST for each in batch.arguments):
-                raise ValueTooLargeError(mask_url(self.url), f"more than {LARGEST // 1_000_000} MB")
+                raise ValueTooLargeError(self.url, f"more than {LARGEST // 1_000_000} MB")
             outcomes += await self._commits.submit(batch)
         return outcomes
 
@@ -303,7 +303,7 @@ class RedisDriver(RemoteDriver):
         try:
             return unpack_record(kind, key, value)
         except ValueError as error:
-            raise StoreAlteredError(mask_url(self.url), str(error)) from error
+            raise StoreAlteredError(self.url, str(error)) from error
 
     def _records(self, kind: str, keys_and_values: Sequence[bytes]) -> list[Record]:
         pairs = zip(keys_and_values[::2], keys_and_values[1::2], strict=True)

@@ -39,7 +39,7 @@ from . import sqlite_read as reading
 from .doorbell import Doorbell
 from .sqlite_checkpoint import LogMover
 from .sqlite_connection import connect, connect_here, in_thread_of, wait_in_own_way
-from .sqlite_schema import execute_patiently, path_of, translate
+from .sqlite_schema import execute_patiently, located, translate
 from .sqlite_write import Claim, Transaction, Work, count_due
 
 logger = logging.getLogger("omniq")
@@ -87,8 +87,8 @@ class SQLiteDriver(Driver):
     capabilities: ClassVar[Capabilities] = Capabilities(atomic_batches=True, pushes=True, shared=True, durable=True)
 
     def __init__(self, url: str, **settings: Unpack[DriverSettings]) -> None:
+        url, self.path = located(url)
         super().__init__(url, **settings)
-        self.path = path_of(url)
         self._writer: aiosqlite.Connection | None = None
         self._reader: aiosqlite.Connection | None = None
         self._requests: list[_Request] = []

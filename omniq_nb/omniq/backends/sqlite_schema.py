@@ -6,12 +6,12 @@ import os
 import sqlite3
 import time
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from ..errors import (
     ConfigError,
-    StoreBusyError,
-    StoreCorruptError,
+    FileBusyError,
+    FileCorruptError,
     StoreError,
     StoreFullError,
     StoreIOError,
@@ -20,6 +20,7 @@ from ..errors import (
     StoreUnavailableError,
     ValueTooLargeError,
 )
+from . import local
 
 APPLICATION_ID = 0x4F4D4E51  # "OMNQ", in the file's header
 SCHEMA_VERSION = 1
@@ -57,10 +58,10 @@ PRAGMA user_version = {SCHEMA_VERSION};
 _ERRORS: dict[str, type[StoreError]] = {
     "SQLITE_READONLY": StoreReadOnlyError,
     "SQLITE_FULL": StoreFullError,
-    "SQLITE_CORRUPT": StoreCorruptError,
-    "SQLITE_NOTADB": StoreCorruptError,
-    "SQLITE_BUSY": StoreBusyError,
-    "SQLITE_LOCKED": StoreBusyError,
+    "SQLITE_CORRUPT": FileCorruptError,
+    "SQLITE_NOTADB": FileCorruptError,
+    "SQLITE_BUSY": FileBusyError,
+    "SQLITE_LOCKED": FileBusyError,
     "SQLITE_CANTOPEN": StoreUnavailableError,
     "SQLITE_IOERR": StoreIOError,
     "SQLITE_TOOBIG": ValueTooLargeError,
@@ -70,7 +71,7 @@ _ERRORS: dict[str, type[StoreError]] = {
 def translate(error: sqlite3.Error, url: str) -> StoreError:
     """The error as OmniQ's user meets it. An error's name is its primary code, perhaps with a suffix."""
     name = getattr(error, "sqlite_errorname", None) or ""
-    if name.startswith("SQLITE_CANTOPEN") and _is_shut(path_of(url)):
+    if name.startswith("SQLITE_CANTOPEN") and _is_shut(located(url)[1]):
         name = "SQLITE_READONLY"  # SQLite says no more of a file that it may not create than of one that it can't find
     for code, kind in _ERRORS.items():
         if name == code or name.startswith(f"{code}_"):
@@ -78,13 +79,12 @@ def translate(error: sqlite3.Error, url: str) -> StoreError:
     return StoreError(url, f"{name}: {error}" if name else str(error))
 
 
-def path_of(url: str) -> Path:
-    """The file that a ``sqlite://`` URL names: three slashes for a relative path, four for an absolute one."""
-    path = unquote(urlsplit(url).path.removeprefix("/"))
-    if path == ":memory:":
+def located(url: str) -> tuple[str, Path]:
+    """The file that a ``sqlite://`` URL names, and the URL with its absolute path."""
+    if urlsplit(url).path == "/:memory:":
         # Each connection would have a database of its own.
         raise ConfigError("a store in memory is `memory://`, not `sqlite:///:memory:`")
-    return Path(path or ".omniq/omniq.db").expanduser()
+    return local.located(url, ".omniq/omniq.db")
 
 
 def _is_shut(path: Path) -> bool:
@@ -108,7 +108,7 @@ def prepare(connection: sqlite3.Connection, url: str, durability: str, checkpoin
     """
     connection.execute(f"PRAGMA busy_timeout = {round(BUSY_SECONDS * 1000)}")
     if _is_foreign(connection):
-        raise StoreCorruptError(url, "it is some other program's SQLite file")
+        raise FileCorruptError(url, "it is some other program's SQLite file")
     execute_patiently(connection, "PRAGMA journal_mode = WAL")
     connection.executescript(
         f"PRAGMA synchronous = {'FULL' if durability == 'full' else 'NORMAL'};"

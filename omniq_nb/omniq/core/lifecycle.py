@@ -38,6 +38,9 @@ REPLAYABLE = frozenset({TaskStatus.FAILED, TaskStatus.CANCELLED, TaskStatus.EXPI
 CANCELLABLE = frozenset({TaskStatus.BLOCKED, TaskStatus.PENDING, TaskStatus.RUNNING})
 """What `cancel` accepts."""
 
+PURGED = (TaskStatus.SUCCEEDED, TaskStatus.CANCELLED, TaskStatus.EXPIRED, TaskStatus.SKIPPED)
+"""What a purge deletes unless it is told otherwise: what has ended, but no dead letters."""
+
 # What records hold; asking a member for its value takes as long as making a record.
 _PENDING = TaskStatus.PENDING.value
 _SUCCEEDED = TaskStatus.SUCCEEDED.value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -10,6 +11,7 @@ import msgspec
 
 from ..clock import to_datetime
 from ..display import Displayed
+from ..errors import OptionError
 from .record import Record
 
 TASK = "task"
@@ -37,6 +39,27 @@ class TaskStatus(StrEnum):
 _FINAL = frozenset(
     {TaskStatus.SUCCEEDED, TaskStatus.FAILED, TaskStatus.CANCELLED, TaskStatus.EXPIRED, TaskStatus.SKIPPED}
 )
+
+
+Statuses = TaskStatus | str | Collection[TaskStatus | str]
+"""One status or several, as members or by name."""
+
+
+def status_of(name: str) -> TaskStatus:
+    """The status of this name.
+
+    Raises:
+        OptionError: There is none.
+    """
+    try:
+        return TaskStatus(name)
+    except ValueError as error:
+        raise OptionError(f"no status {name!r}: the statuses are {', '.join(TaskStatus)}") from error
+
+
+def statuses_of(given: Statuses) -> list[TaskStatus]:
+    """The statuses that are meant; raises as `status_of` does."""
+    return [status_of(each) for each in ((given,) if isinstance(given, str) else given)]
 
 
 class RetryPolicy(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import msgspec
 
-from ..errors import OmniQError, OptionError, TaskNotFoundError, TaskStateError
+from ..errors import OmniQError, OptionError
 from ..models.schedule import ScheduleStatus
-from ..models.task import TASK, TaskStatus
 from ..parts import Parts
 from .board import Board
 from .model import Json
 from .source import Source
-
-_AT_ONCE = 50
-_PAGE = 500
-_OPEN = frozenset({TaskStatus.BLOCKED, TaskStatus.PENDING, TaskStatus.RUNNING})
 
 Action = Callable[[Source, Board, Json], Awaitable[Any]]
 
@@ -68,32 +62,15 @@ async def _page(_: Source, board: Board, args: Json) -> None:
 
 
 async def _cancel_all(source: Source, board: Board, _: Json) -> int:
-    return await _each(source.parts, board, source.parts.queue.cancel, _OPEN)
+    return await source.parts.queue.cancel_each(_ids(board))
 
 
 async def _retry_failed(source: Source, board: Board, _: Json) -> int:
-    return await _each(source.parts, board, source.parts.queue.retry, frozenset({TaskStatus.FAILED}))
+    return await source.parts.queue.retry_failed(_ids(board))
 
 
-async def _each(
-    parts: Parts, board: Board, change: Callable[[str], Awaitable[Any]], statuses: Collection[TaskStatus]
-) -> int:
-    ids = board.progress.ids if board.progress is not None else ()
-    wanted: list[str] = []
-    for start in range(0, len(ids), _PAGE):
-        records = await parts.queue.driver.get([(TASK, key) for key in ids[start : start + _PAGE]])
-        wanted += [record.key for record in records if record is not None and record.state in statuses]
-    places = asyncio.Semaphore(_AT_ONCE)
-
-    async def change_one(key: str) -> bool:
-        async with places:
-            try:
-                await change(key)
-            except (TaskStateError, TaskNotFoundError):
-                return False  # it went on by itself meanwhile
-            return True
-
-    return sum(await asyncio.gather(*map(change_one, wanted)))
+def _ids(board: Board) -> Sequence[str]:
+    return board.progress.ids if board.progress is not None else ()
 
 
 async def _pause_schedule(source: Source, _: Board, args: Json) -> None:

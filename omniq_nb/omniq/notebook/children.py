@@ -178,12 +178,17 @@ class Children:
         self._all = self.living()
         return fallen
 
-    def stop(self, *, wait: bool = True) -> tuple[int, int]:
-        """Stop them; says how many there were, and how many had to be killed."""
-        children, self._all = self.living(), []
+    def stop(self, *, detached: bool = True) -> tuple[int, int]:
+        """Stop them; says how many there were, and how many had to be killed.
+
+        Args:
+            detached: Also those that were to outlive the kernel.
+        """
+        children = [child for child in self.living() if detached or not child.detached]
         for child in children:
             child.ask_to_stop()
-        killed = sum(not child.end() for child in children) if wait else 0
+        killed = sum(not child.end() for child in children)
+        self._all = [child for child in self._all if child not in children]
         return len(children), killed
 
     def leave(self) -> None:

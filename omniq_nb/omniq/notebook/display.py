@@ -66,7 +66,7 @@ def _progress(handle: Any, progress: Progress, bundle: Json) -> Bundle:
             data, metadata = live
             return {**data, **bundle}, metadata
     try:
-        found = with_parts(handle.app, lambda parts: progress.look(parts, at_all=True))
+        found = with_parts(handle.app, lambda parts: progress.look(parts, also_ended=True))
         bundle["text/html"] = html.progress_html(found)
     except OmniQError as error:
         bundle["text/html"] = html.panel(html.error_block(str(error), None))

@@ -7,13 +7,12 @@ import atexit
 import logging
 import re
 from collections.abc import Coroutine
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from ..app import AsyncOmniQ
 from ..backends.registry import make_driver
-from ..config import Config
+from ..config import COMPONENTS, Config
 from ..current import find_current, set_current
 from ..registry import DEFAULT
 from .boards import close_boards
@@ -26,8 +25,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("omniq")
 
+_STORES = ("url", *COMPONENTS, "large_values")
 _HELP = re.compile(r"^\s*%omniq\s+([a-z]+)\s*\?{1,2}\s*$")
-_STORES = ("url", "queue", "results", "events", "schedules")
 
 
 class Extension:
@@ -56,7 +55,7 @@ class Extension:
 
     def unload(self) -> None:
         """Take everything away again."""
-        self._stop_workers()
+        self._session.children.stop(detached=False)
         self._close_own()
         for name, value in self._session.bound.items():
             if self._shell.user_ns.get(name) is value:
@@ -76,19 +75,11 @@ class Extension:
         for name in COMPLETED:
             self._shell.strdispatchers["complete_command"].strs.pop(name, None)
 
-    def _stop_workers(self) -> None:
-        for child in self._session.children.living():
-            if not child.detached:
-                child.ask_to_stop()
-        for child in self._session.children.living():
-            if not child.detached:
-                child.end()
-
     def _use(self, url: str) -> AsyncOmniQ:
         """Make an app of another store the current one."""
         app = new_app(url)
         make_driver(app.config.store_url("queue"))  # an unknown scheme is refused before anything is stopped
-        self._stop_workers()
+        self._session.children.stop(detached=False)
         self._close_own()
         self._own = app
         set_current(app)
@@ -129,11 +120,7 @@ def new_app(url: str | None = None) -> AsyncOmniQ:
 
 
 def _fixed(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme != "sqlite":
-        return url
-    path = Path(unquote(parts.path.removeprefix("/")) or ".omniq/omniq.db").expanduser()
-    return f"sqlite:///{path.absolute()}"
+    return make_driver(url).url if urlsplit(url).scheme in ("sqlite", "file") else url
 
 
 def explain(lines: list[str]) -> list[str]:

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 
 from ..models.record import Record
 from ..models.result import RESULT, ResultBody, decode_result, result_key
-from ..models.task import TASK, TaskStatus
+from ..models.task import TaskStatus
 from ..parts import Parts
 from .model import Json, counts_of, millis_or_none, task_row
 
-_PAGE = 500
 _FAILED_SHOWN = 20
 
 
@@ -36,18 +35,16 @@ class Progress:
         """Whether all have ended."""
         return len(self._status) == len(set(self.ids)) and all(status.is_final for status in self._status.values())
 
-    async def look(self, parts: Parts, *, at_all: bool) -> Json:
+    async def look(self, parts: Parts, *, also_ended: bool) -> Json:
         """How it stands now.
 
         Args:
             parts: The store.
-            at_all: Also at those that have ended.
+            also_ended: Also at those that have ended.
         """
-        wanted = [key for key in self.ids if at_all or not self._has_ended(key)]
-        for start in range(0, len(wanted), _PAGE):
-            keys = wanted[start : start + _PAGE]
-            records = await parts.queue.driver.get([(TASK, key) for key in keys])
-            await self._note(parts, [record for record in records if record is not None])
+        wanted = [key for key in self.ids if also_ended or not self._has_ended(key)]
+        records = await parts.queue.records(wanted)
+        await self._note(parts, [record for record in records if record is not None])
         return await self._describe(parts)
 
     def _has_ended(self, key: str) -> bool:

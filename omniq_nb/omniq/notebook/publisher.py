@@ -213,14 +213,16 @@ class Publisher:
             self._error = None
             shared["app"] = self._about()
             now = time.monotonic()
-            at_all = asked or now - self._looked_at_all >= _SETTLED_AGAIN
-            if at_all:
+            also_ended = asked or now - self._looked_at_all >= _SETTLED_AGAIN
+            if also_ended:
                 self._looked_at_all = now
             for board in open_boards:
-                await self._refresh_one(source, board, shared, asked=asked, everything=everything, at_all=at_all)
+                await self._refresh_one(
+                    source, board, shared, asked=asked, everything=everything, also_ended=also_ended
+                )
 
     async def _refresh_one(
-        self, source: Source, board: Board, shared: Json, *, asked: bool, everything: bool, at_all: bool
+        self, source: Source, board: Board, shared: Json, *, asked: bool, everything: bool, also_ended: bool
     ) -> None:
         found = {key: value for key, value in shared.items() if key == "app" or key in board.needs}
         renew_lists = asked or board.wants_list
@@ -229,8 +231,8 @@ class Publisher:
         if board.view == "dashboard" and renew_lists:
             found["tasks"] = await source.page(board.pager)
         if board.progress is not None:
-            at_all = asked or (at_all and len(board.progress.ids) <= _SMALL)
-            found["progress"] = await board.progress.look(source.parts, at_all=at_all)
+            also_ended = asked or (also_ended and len(board.progress.ids) <= _SMALL)
+            found["progress"] = await board.progress.look(source.parts, also_ended=also_ended)
         board.update(found, everything=everything)
 
     def _about(self) -> Json:

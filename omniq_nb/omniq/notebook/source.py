@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from ..clock import SECOND
+from ..errors import TaskNotFoundError
 from ..models.event import EVENT_FIELDS, TaskEvent
 from ..models.record import EventFilter, Filter, Record
 from ..models.result import RESULT, decode_result, result_key
@@ -156,34 +157,34 @@ class Source:
         Raises:
             TaskNotFoundError: There is none with this id.
         """
-        task = await self.parts.queue.get(task_id)
-        (record,) = await self.parts.queue.driver.get([(TASK, task_id)])
-        assert record is not None  # it was there just now; a purge in between shows at the next question
+        (record,) = await self.parts.queue.records([task_id])
+        if record is None:
+            raise TaskNotFoundError(task_id)
         spec = spec_of(record)
         (row,) = await self.rows([record])
         (found,) = await self.parts.results.driver.get([(RESULT, result_key(task_id, record.claims))])
-        body = None if found is None or not task.status.is_final else decode_result(found.body)
+        body = None if found is None or not TaskStatus(record.state).is_final else decode_result(found.body)
         return {
             "row": row,
-            "args": self._arguments(spec.payload),
-            "result": None if body is None or body.value is None else self._value(body.value),
+            "args": await self._arguments(spec.payload),
+            "result": None if body is None or body.value is None else await self._value(body.value),
             "error": spec.error,
             "traceback": body.error.traceback if body is not None and body.error is not None else None,
             "events": await self._events_of(record),
             "metadata": msgspec.to_builtins(spec.metadata, str_keys=True),
         }
 
-    def _arguments(self, payload: bytes) -> str:
+    async def _arguments(self, payload: bytes) -> str:
         try:
-            arguments: Any = self.parts.serializer.loads(payload, "the arguments")
+            arguments: Any = await self.parts.load(payload, "what was passed to it")
             args, kwargs = arguments
             return _shortened(", ".join([*map(repr, args), *(f"{name}={value!r}" for name, value in kwargs.items())]))
         except Exception as error:  # noqa: BLE001 -- a value's own class decides how it is read and shown
             return f"<can't be shown here: {error}>"
 
-    def _value(self, data: bytes) -> str:
+    async def _value(self, data: bytes) -> str:
         try:
-            return _shortened(repr(self.parts.serializer.loads(data, "the result")))
+            return _shortened(repr(await self.parts.load(data, "the result")))
         except Exception as error:  # noqa: BLE001 -- a value's own class decides how it is read and shown
             return f"<can't be shown here: {error}>"
 

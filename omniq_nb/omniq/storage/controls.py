@@ -6,7 +6,7 @@ import asyncio
 
 from ..errors import StoreError
 from ..models.event import TaskEvent
-from ..models.record import Append, Filter, Insert, Op, Page, Record, Replace
+from ..models.record import Append, Filter, Insert, Op, Record, Replace
 from .driver import Driver
 
 CONTROL = "queue"
@@ -52,13 +52,8 @@ class QueueControls:
 
     async def paused(self) -> frozenset[str]:
         """The queues that are paused."""
-        names: list[str] = []
-        page = Page([], None)
-        while True:
-            page = await self._driver.scan(Filter(kind=CONTROL, state=PAUSED), cursor=page.cursor, limit=_PAGE)
-            names += [record.key for record in page.records]
-            if page.cursor is None:
-                return frozenset(names)
+        pages = self._driver.pages(Filter(kind=CONTROL, state=PAUSED), _PAGE)
+        return frozenset([record.key async for records in pages for record in records])
 
     async def paused_lately(self) -> frozenset[str]:
         """The queues that are paused, as of a quarter of a second ago at most: asked at every claim."""

@@ -216,6 +216,17 @@ class Driver(abc.ABC):
         They come in order of their keys; with ``expires_before`` in order of (``expires_at``, key).
         """
 
+    async def pages(self, match: Filter, limit: int = 500) -> AsyncIterator[list[Record]]:
+        """All matching records, in the order of `scan` and up to ``limit`` at a time, as they are when their turn
+        comes.
+        """
+        page = Page([], None)
+        while True:
+            page = await self.scan(match, cursor=page.cursor, limit=limit)
+            yield page.records
+            if page.cursor is None:
+                return
+
     @abc.abstractmethod
     async def count(self, kind: str) -> dict[tuple[str, str], int]:
         """How many records of a kind there are in each (partition, state); empty groups are left out."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..errors import SerializationError
+from ..masking import mask_url
 from ..models.record import Delete, Insert, Record
 from .driver import Driver
 
@@ -79,7 +80,7 @@ class LargeValues:
         key = reference[len(_REFERENCE) :].decode()
         (record,) = await self.driver.get([(VALUE, key)])
         if record is None:
-            raise SerializationError(f"the large value {key!r} is gone from its store {self.driver.url}")
+            raise SerializationError(f"the large value {key!r} is gone from its store {mask_url(self.driver.url)}")
         return record.body
 
     async def remove(self, keys: Sequence[str]) -> None:

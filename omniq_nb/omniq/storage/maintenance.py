@@ -76,14 +76,9 @@ class Maintenance:
     async def _each_page(
         self, driver: Driver, kind: str, now: int, handle: Callable[[list[Record]], Awaitable[object]]
     ) -> None:
-        cursor: str | None = None
-        while True:
-            page = await driver.scan(Filter(kind=kind, expires_before=now), cursor=cursor, limit=_PAGE)
-            if page.records:
-                await handle(page.records)
-            cursor = page.cursor
-            if cursor is None:
-                return
+        async for records in driver.pages(Filter(kind=kind, expires_before=now), _PAGE):
+            if records:
+                await handle(records)
 
     async def _end_tasks(self, records: list[Record]) -> None:
         now = self._driver.clock()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,12 @@ import msgspec
 
 from ..core import lifecycle, settlement
 from ..core.settlement import Claimed, Ended, Outcome, Settlement
-from ..errors import StoreError, TaskNotFoundError, TaskStateError, WorkerLostError
+from ..errors import OptionError, SerializationError, StoreError, TaskNotFoundError, TaskStateError, WorkerLostError
+from ..failures import describe_error
 from ..models.event import TaskEvent
-from ..models.record import Append, Delete, Extend, Filter, Insert, Op, Page, Record, Replace
-from ..models.result import RESULT, ErrorInfo, result_key
-from ..models.task import TASK, Task, TaskSpec, TaskStatus, decode_spec, spec_of, task_of
+from ..models.record import Append, Delete, Extend, Filter, Insert, Op, Record, Replace
+from ..models.result import RESULT, result_key
+from ..models.task import TASK, Statuses, Task, TaskSpec, TaskStatus, decode_spec, spec_of, statuses_of, task_of
 from .component import Component
 from .controls import ACTIVE, PAUSED, QueueControls, write_with_event
 from .driver import Driver
@@ -28,10 +29,12 @@ logger = logging.getLogger("omniq")
 
 NOTED_SECONDS = 0.05
 """An event that may wait goes out with the next write, or alone after this time."""
+_NOTED_AGAIN_SECONDS = 1.0
 _CONFLICTS = 20
 _ATTEMPTS_KEPT = 100
 """Of a task that was tried thousands of times, the results of so many attempts are looked for when it is deleted."""
 _PAGE = 500
+_AT_ONCE = 100
 
 
 class TaskPage(msgspec.Struct, frozen=True):
@@ -79,6 +82,7 @@ class BaseTaskQueue(Component):
         self.on_end: Callable[[list[str]], None] = lambda _: None
         self._noted: list[TaskEvent] = []
         self._flush_timer: asyncio.TimerHandle | None = None
+        self._events_wait = False
         self._flushing: set[asyncio.Task[None]] = set()
         self._controls = QueueControls(self.driver, self._events)
         # Jitter spreads retries out; it needs no secrecy.
@@ -163,15 +167,14 @@ class BaseTaskQueue(Component):
                 task = Claimed(record, decode_spec(record.body))
             except msgspec.MsgspecError as error:
                 task = Claimed(record, TaskSpec("?", b""))
-                info = ErrorInfo("omniq.SerializationError", f"the task's record can't be read: {error}")
-                refused.append(settlement.forbid(task, info, now))
+                unreadable = SerializationError(f"the task's record can't be read: {error}")
+                refused.append(settlement.forbid(task, describe_error(unreadable), now))
                 continue
             if lifecycle.is_overdue(record, now):
                 refused.append(settlement.expire(task, now))
             elif lifecycle.is_poison(record, task.spec, self.max_claims):
                 lost = WorkerLostError(record.claims - task.spec.orderly - 1)
-                info = ErrorInfo("omniq.errors.WorkerLostError", str(lost))
-                refused.append(settlement.forbid(task, info, now))
+                refused.append(settlement.forbid(task, describe_error(lost), now))
             else:
                 claimed.append(task)
         return claimed, refused
@@ -230,7 +233,7 @@ class BaseTaskQueue(Component):
         try:
             outcomes = await write_surely(self.driver, ops, again=again)
         except BaseException:
-            self.note(*noted)
+            self._note_again(noted)
             raise
         return [outcomes[at] for at in replaces]
 
@@ -246,6 +249,12 @@ class BaseTaskQueue(Component):
         self._noted.extend(events)
         if self._flush_timer is None and self._noted:
             self._flush_timer = asyncio.get_running_loop().call_later(NOTED_SECONDS, self._flush_soon)
+
+    def _note_again(self, events: Sequence[TaskEvent]) -> None:
+        """Keep events that could not be written, for the next write or a later try."""
+        self._noted[:0] = events
+        if self._flush_timer is None and self._noted:
+            self._flush_timer = asyncio.get_running_loop().call_later(_NOTED_AGAIN_SECONDS, self._flush_soon)
 
     def _take_noted(self) -> tuple[TaskEvent, ...]:
         if self._flush_timer is not None:
@@ -264,7 +273,11 @@ class BaseTaskQueue(Component):
         try:
             await self.flush_events()
         except StoreError as error:
-            logger.error("events could not be written and wait for the next write: %s", error)
+            if not self._events_wait:  # one line for an outage, however long it takes
+                logger.error("events can't be written, and are kept until they can: %s", error)
+            self._events_wait = True
+        else:
+            self._events_wait = False
 
     async def flush_events(self) -> None:
         """Write the events that wait.
@@ -277,8 +290,8 @@ class BaseTaskQueue(Component):
             return
         try:
             await self._events.write([Append(noted)])
-        except StoreError:
-            self._noted[:0] = noted
+        except BaseException:
+            self._note_again(noted)
             raise
 
     # --- the user's side ---
@@ -359,6 +372,37 @@ class BaseTaskQueue(Component):
                 return task_of(changed)
         raise TaskStateError(task_id, action, "changing all the time", " or ".join(sorted(accepts)))
 
+    async def records(self, task_ids: Sequence[str]) -> list[Record | None]:
+        """The tasks' records, in this order; ``None`` where there is none."""
+        found: list[Record | None] = []
+        for start in range(0, len(task_ids), _PAGE):
+            found += await self.driver.get([(TASK, task_id) for task_id in task_ids[start : start + _PAGE]])
+        return found
+
+    async def cancel_each(self, task_ids: Sequence[str]) -> int:
+        """Cancel those of the tasks that have not ended; says how many."""
+        return await self._each(self.cancel, task_ids, lifecycle.CANCELLABLE)
+
+    async def retry_failed(self, task_ids: Sequence[str]) -> int:
+        """Put those of the tasks that failed back into the queue; says how many."""
+        return await self._each(self.retry, task_ids, {TaskStatus.FAILED})
+
+    async def _each(
+        self, change: Callable[[str], Awaitable[Task]], task_ids: Sequence[str], accepted: Collection[TaskStatus]
+    ) -> int:
+        places = asyncio.Semaphore(_AT_ONCE)
+
+        async def change_one(task_id: str) -> bool:
+            async with places:
+                try:
+                    await change(task_id)
+                except (TaskStateError, TaskNotFoundError):
+                    return False  # it went on by itself meanwhile
+                return True
+
+        wanted = [each.key for each in await self.records(task_ids) if each is not None and each.state in accepted]
+        return sum(await asyncio.gather(*map(change_one, wanted)))
+
     async def stats(self) -> dict[str, dict[str, int]]:
         """How many tasks each queue has in each status."""
         queues: dict[str, dict[str, int]] = {}
@@ -386,13 +430,8 @@ class BaseTaskQueue(Component):
         """Put the tasks that wait in one queue into another; says how many. Their order stays, and so do their ids."""
         moved = 0
         for status in (TaskStatus.PENDING, TaskStatus.BLOCKED):
-            match = Filter(kind=TASK, partition=source, state=status.value)
-            page = Page([], None)
-            while True:
-                page = await self.driver.scan(match, cursor=page.cursor, limit=_PAGE)
-                moved += await self._move(page.records, target)
-                if page.cursor is None:
-                    break
+            async for records in self.driver.pages(Filter(kind=TASK, partition=source, state=status.value)):
+                moved += await self._move(records, target)
         return moved
 
     async def _move(self, records: Sequence[Record], target: str) -> int:
@@ -410,37 +449,25 @@ class BaseTaskQueue(Component):
     # --- purge ---
 
     async def purge(
-        self,
-        *,
-        queue: str | None = None,
-        statuses: Collection[TaskStatus] = (
-            TaskStatus.SUCCEEDED,
-            TaskStatus.CANCELLED,
-            TaskStatus.EXPIRED,
-            TaskStatus.SKIPPED,
-        ),
-        before: int | None = None,
+        self, *, queue: str | None = None, status: Statuses | None = None, before: int | None = None
     ) -> int:
         """Delete tasks and their results; says how many tasks.
 
         Args:
             queue: Only of this queue.
-            statuses: In these states. A running task can't be purged.
+            status: In this status or these; unless given, all that have ended but the dead letters.
             before: Only those that last changed before this moment, in microseconds since 1970.
+
+        Raises:
+            OptionError: There is no such status, or running tasks were asked for: cancel them first.
         """
+        wanted = lifecycle.PURGED if status is None else statuses_of(status)
+        if TaskStatus.RUNNING in wanted:
+            raise OptionError("running tasks can't be purged: cancel them first, or leave 'running' out")
         purged = 0
-        for status in statuses:
-            if status is TaskStatus.RUNNING:
-                raise TaskStateError("(any)", "purge", status.value, "not running: cancel it first")
-            match = Filter(kind=TASK, partition=queue, state=status.value)
-            cursor: str | None = None
-            while True:
-                page = await self.driver.scan(match, cursor=cursor, limit=_PAGE)
-                old = [record for record in page.records if before is None or record.updated_at < before]
-                purged += await self.delete(old)
-                cursor = page.cursor
-                if cursor is None:
-                    break
+        for each in wanted:
+            async for records in self.driver.pages(Filter(kind=TASK, partition=queue, state=each.value)):
+                purged += await self.delete([r for r in records if before is None or r.updated_at < before])
         return purged
 
     async def delete(self, tasks: Sequence[Record]) -> int:

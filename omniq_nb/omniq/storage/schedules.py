@@ -40,14 +40,7 @@ class BaseScheduleStorage(Component):
     async def list_schedules(self, status: ScheduleStatus | None = None) -> list[Schedule]:
         """All schedules, or those of one status, in order of their ids."""
         match = Filter(kind=SCHEDULE, state=None if status is None else status.value)
-        schedules: list[Schedule] = []
-        cursor: str | None = None
-        while True:
-            page = await self.driver.scan(match, cursor=cursor)
-            schedules += [_decode(record.body) for record in page.records]
-            cursor = page.cursor
-            if cursor is None:
-                return schedules
+        return [_decode(record.body) async for records in self.driver.pages(match) for record in records]
 
     def _record(self, schedule: Schedule) -> Record:
         now = self.driver.clock()

@@ -89,9 +89,9 @@ class WorkerRegistry:
 
     async def list_workers(self) -> list[WorkerInfo]:
         """The workers that have reported lately."""
-        page = await self._driver.scan(Filter(kind=WORKER), limit=1000)
+        found = [record async for records in self._driver.pages(Filter(kind=WORKER)) for record in records]
         now = self._driver.clock()
-        return [_info(record) for record in page.records if record.expires_at is None or record.expires_at > now]
+        return [_info(record) for record in found if record.expires_at is None or record.expires_at > now]
 
 
 def _info(record: Record) -> WorkerInfo:

@@ -14,7 +14,7 @@ from ..config import Config
 from ..handles import GroupProgress
 from ..models.event import TaskEvent
 from ..models.result import TaskResult
-from ..models.task import Task, TaskStatus
+from ..models.task import Statuses, Task, TaskStatus
 from ..models.worker import DEFAULT_CONCURRENCY, WorkerType
 from ..options import TaskOptions
 from ..queue_manager import Stats
@@ -321,11 +321,7 @@ class OmniQ(AppTwin, DisplayedTwin):
         self._run(self._async.resume_queue(queue))
 
     def purge(
-        self,
-        *,
-        queue: str | None = None,
-        status: TaskStatus | str | Collection[TaskStatus | str] | None = None,
-        older_than: float | timedelta | None = None,
+        self, *, queue: str | None = None, status: Statuses | None = None, older_than: float | timedelta | None = None
     ) -> int:
         """Delete tasks and their results; says how many tasks.
 
@@ -335,7 +331,7 @@ class OmniQ(AppTwin, DisplayedTwin):
             older_than: Only those that last changed so many seconds ago.
 
         Raises:
-            TaskStateError: Running tasks were asked for: cancel them first.
+            OptionError: There is no such status, or running tasks were asked for: cancel them first.
         """
         return self._run(self._async.purge(queue=queue, status=status, older_than=older_than))
 

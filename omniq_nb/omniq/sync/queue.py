@@ -4,14 +4,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 from ..core.settlement import Claimed, Ended, Outcome, Settlement
 from ..models.event import TaskEvent
 from ..models.record import Record
-from ..models.task import Task, TaskSpec, TaskStatus
+from ..models.task import Statuses, Task, TaskSpec, TaskStatus
 from ..storage.driver import Driver
 from ..storage.large import LargeValues
 from ..storage.queue import BaseTaskQueue, TaskPage
@@ -179,6 +179,18 @@ class SyncTaskQueue(SyncComponent):
         """
         return self._run(self._async.retry(task_id))
 
+    def records(self, task_ids: Sequence[str]) -> list[Record | None]:
+        """The tasks' records, in this order; ``None`` where there is none."""
+        return self._run(self._async.records(task_ids))
+
+    def cancel_each(self, task_ids: Sequence[str]) -> int:
+        """Cancel those of the tasks that have not ended; says how many."""
+        return self._run(self._async.cancel_each(task_ids))
+
+    def retry_failed(self, task_ids: Sequence[str]) -> int:
+        """Put those of the tasks that failed back into the queue; says how many."""
+        return self._run(self._async.retry_failed(task_ids))
+
     def stats(self) -> dict[str, dict[str, int]]:
         """How many tasks each queue has in each status."""
         return self._run(self._async.stats())
@@ -199,26 +211,18 @@ class SyncTaskQueue(SyncComponent):
         """Put the tasks that wait in one queue into another; says how many. Their order stays, and so do their ids."""
         return self._run(self._async.move(source, target))
 
-    def purge(
-        self,
-        *,
-        queue: str | None = None,
-        statuses: Collection[TaskStatus] = (
-            TaskStatus.SUCCEEDED,
-            TaskStatus.CANCELLED,
-            TaskStatus.EXPIRED,
-            TaskStatus.SKIPPED,
-        ),
-        before: int | None = None,
-    ) -> int:
+    def purge(self, *, queue: str | None = None, status: Statuses | None = None, before: int | None = None) -> int:
         """Delete tasks and their results; says how many tasks.
 
         Args:
             queue: Only of this queue.
-            statuses: In these states. A running task can't be purged.
+            status: In this status or these; unless given, all that have ended but the dead letters.
             before: Only those that last changed before this moment, in microseconds since 1970.
+
+        Raises:
+            OptionError: There is no such status, or running tasks were asked for: cancel them first.
         """
-        return self._run(self._async.purge(queue=queue, statuses=statuses, before=before))
+        return self._run(self._async.purge(queue=queue, status=status, before=before))
 
     def delete(self, tasks: Sequence[Record]) -> int:
         """Delete tasks that have not changed since they were read, with the results of all their attempts.

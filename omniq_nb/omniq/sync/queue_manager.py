@@ -4,9 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
-from ..models.task import TaskStatus
+from ..models.task import Statuses
 from ..queue_manager import QueueManager, QueueStats
 from .twin import Twin
 
@@ -43,14 +41,15 @@ class SyncQueueManager(Twin[QueueManager]):
         """Put the tasks that wait in one queue into another; says how many. Running tasks stay where they are."""
         return self._run(self._async.move(source, target))
 
-    def purge(self, name: str, *, statuses: Collection[TaskStatus] | None = None) -> int:
+    def purge(self, name: str, *, status: Statuses | None = None) -> int:
         """Delete tasks of a queue and their results; says how many tasks.
 
         Args:
             name: The queue.
-            statuses: In these; unless given, all but those that run.
+            status: In this status or these (``"pending"`` empties a queue of what waits); unless given, all that have
+                ended but the dead letters.
 
         Raises:
-            TaskStateError: Running tasks were asked for: cancel them first.
+            OptionError: There is no such status, or running tasks were asked for: cancel them first.
         """
-        return self._run(self._async.purge(name, statuses=statuses))
+        return self._run(self._async.purge(name, status=status))

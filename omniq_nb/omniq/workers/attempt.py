@@ -73,7 +73,7 @@ class Attempts:
         try:
             data = self._serializer.dumps(value, f"the result of {spec.func}")
             return Succeeded(data if self._large is None else await self._keep(self._large, data, claimed.record))
-        except Exception as error:  # noqa: BLE001 -- what unpickles runs others' code; and it will raise that again
+        except Exception as error:  # noqa: BLE001 -- what pickles runs others' code; and it will raise that again
             return Raised(describe_error(error), class_names(error), final=True)
 
     async def _keep(self, large: LargeValues, value: bytes, record: Record) -> bytes:

@@ -17,7 +17,7 @@ import msgspec
 from ..clock import SECOND
 from ..core.retry import class_names
 from ..core.settlement import Claimed, Ended, Outcome, Raised, Released, Settlement, refuse
-from ..errors import NotOpenError, OptionError, StoreError, ValueTooLargeError
+from ..errors import LeaseLost, NotOpenError, OptionError, StoreError, ValueTooLargeError
 from ..failures import describe_error
 from ..models.event import TaskEvent
 from ..models.task import TASK, TaskStatus
@@ -326,27 +326,31 @@ class WorkerPool:
                 self._unsettled.pop((each.previous.key, each.previous.version), None)
         for each, still in zip(batch, applied, strict=True):
             if not still:
-                logger.warning("task %s: the lease was lost, so this worker's outcome is not accepted", each.task.key)
+                logger.warning("%s", LeaseLost(each.task.key))
 
     async def _write(self, batch: list[Settlement]) -> list[bool]:
-        refused = again = False
+        try:
+            return await self._write_until_answered(batch)
+        except Exception as error:  # noqa: BLE001 -- whatever the store does not take is told as the task's failure
+            if len(batch) > 1:
+                # One that the store does not take must not hold the others up.
+                return [(await self._write([each]))[0] for each in batch]
+            return await self._write_until_answered([refuse(batch[0], describe_error(error), self._clock())])
+
+    async def _write_until_answered(self, batch: list[Settlement]) -> list[bool]:
+        """Outcomes are worth keeping: they are written when a store that is away is back, unless the leases are lost by
+        then.
+        """
+        again = False
         while True:
             try:
                 outcomes = await self._queue.settle_all(batch, again=again)
-            except Exception as error:
-                if isinstance(error, StoreError) and not isinstance(error, ValueTooLargeError):
-                    # An outcome is worth keeping: it is written when the store is back, unless the lease is lost by
-                    # then.
-                    self._outage.failed(_WRITE, error)
-                    again = True
-                    await asyncio.sleep(_RETRY_STORE_SECONDS)
-                elif len(batch) > 1:
-                    # One that the store does not take must not hold the others up.
-                    return [(await self._write([each]))[0] for each in batch]
-                elif refused:
-                    raise
-                else:
-                    batch, refused = [refuse(batch[0], describe_error(error), self._clock())], True
+            except ValueTooLargeError:
+                raise
+            except StoreError as error:
+                self._outage.failed(_WRITE, error)
+                again = True
+                await asyncio.sleep(_RETRY_STORE_SECONDS)
             else:
                 self._outage.worked(_WRITE)
                 return outcomes
@@ -368,7 +372,7 @@ class WorkerPool:
         token = _token(claimed)
         if token in self._running and token not in self._lost:
             self._lost.add(token)
-            self._running[token][1].cancel()
+            self._running[token][1].cancel(str(LeaseLost(claimed.record.key)))
 
     def _info(self) -> WorkerInfo:
         return WorkerInfo(
