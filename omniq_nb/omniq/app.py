@@ -75,7 +75,7 @@ class AsyncOmniQ(Displayed):
     """
 
     def __init__(self, url: str | None = None, **fields: Any) -> None:
-        self.config = Config.load(None, url=url, **fields)
+        self.config: Config = Config.load(None, url=url, **fields).pinned()
         self.registry = Registry()
         self._parts: Parts | None = None
         self._opening: asyncio.Task[Parts] | None = None
@@ -93,7 +93,7 @@ class AsyncOmniQ(Displayed):
         """
         app = cls.__new__(cls)
         AsyncOmniQ.__init__(app)
-        app.config = Config.load(source, **fields)
+        app.config = Config.load(source, **fields).pinned()
         return app
 
     # --- life cycle ---
@@ -158,7 +158,7 @@ class AsyncOmniQ(Displayed):
         fixed = _FIXED & fields.keys()
         if fixed and self._parts is not None:
             raise ConfigError(f"{min(fixed)} can't be changed while the app is open: close it, or make another one")
-        self.config = self.config.updated(**fields)
+        self.config = self.config.updated(**fields).pinned()
         if self._parts is not None:
             self._parts.configure(self.config)
 

@@ -12,6 +12,7 @@ import msgspec
 from ._config_sources import PREFIX, from_source, from_variables
 from .clock import LONGEST_SECONDS
 from .errors import ConfigError
+from .local import pinned
 from .masking import mask_url
 
 DEFAULT_URL = "sqlite:///.omniq/omniq.db"
@@ -136,6 +137,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             shown = msgspec.json.encode(value).decode() if isinstance(value, dict) else str(value)
             variables[f"{PREFIX}{name.upper()}"] = None if value is None else shown
         return variables
+
+    def pinned(self) -> Self:
+        """The same stores, and they stay the same when the program changes its directory."""
+        urls = {name: getattr(self, name) for name in ("url", *COMPONENTS, "large_values")}
+        return msgspec.structs.replace(self, **{name: pinned(url) for name, url in urls.items() if url is not None})
 
     @property
     def heartbeat_seconds(self) -> float:

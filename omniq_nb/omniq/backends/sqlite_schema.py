@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from .. import local
 from ..errors import (
     ConfigError,
     FileBusyError,
@@ -20,7 +21,6 @@ from ..errors import (
     StoreUnavailableError,
     ValueTooLargeError,
 )
-from . import local
 
 APPLICATION_ID = 0x4F4D4E51  # "OMNQ", in the file's header
 SCHEMA_VERSION = 1
@@ -80,11 +80,11 @@ def translate(error: sqlite3.Error, url: str) -> StoreError:
 
 
 def located(url: str) -> tuple[str, Path]:
-    """The file that a ``sqlite://`` URL names, and the URL with its absolute path."""
+    """`omniq.local.located`, of a URL that names a file."""
     if urlsplit(url).path == "/:memory:":
         # Each connection would have a database of its own.
         raise ConfigError("a store in memory is `memory://`, not `sqlite:///:memory:`")
-    return local.located(url, ".omniq/omniq.db")
+    return local.located(url)
 
 
 def _is_shut(path: Path) -> bool:

@@ -8,11 +8,9 @@ import logging
 import re
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from ..app import AsyncOmniQ
 from ..backends.registry import make_driver
-from ..config import COMPONENTS, Config
 from ..current import find_current, set_current
 from ..registry import DEFAULT
 from .boards import close_boards
@@ -25,7 +23,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("omniq")
 
-_STORES = ("url", *COMPONENTS, "large_values")
 _HELP = re.compile(r"^\s*%omniq\s+([a-z]+)\s*\?{1,2}\s*$")
 
 
@@ -45,7 +42,7 @@ class Extension:
     def load(self) -> None:
         """Set everything up."""
         if find_current() is None:
-            self._own = new_app()
+            self._own = AsyncOmniQ()
             set_current(self._own)
         self._shell.register_magics(OmniQMagics(self._shell, self._session))
         self._shell.input_transformers_cleanup.append(explain)
@@ -77,7 +74,7 @@ class Extension:
 
     def _use(self, url: str) -> AsyncOmniQ:
         """Make an app of another store the current one."""
-        app = new_app(url)
+        app = AsyncOmniQ(url)
         make_driver(app.config.store_url("queue"))  # an unknown scheme is refused before anything is stopped
         self._session.children.stop(detached=False)
         self._close_own()
@@ -110,17 +107,6 @@ class Extension:
         self._closing.discard(task)
         if not task.cancelled() and task.exception() is not None:
             logger.error("the app could not be closed: %s", task.exception())
-
-
-def new_app(url: str | None = None) -> AsyncOmniQ:
-    """An app for the notebook; it opens when it is first used. Its files stay, though the directory may change."""
-    config = Config.load(None, url=url)
-    stores = {name: _fixed(value) for name in _STORES if (value := getattr(config, name)) is not None}
-    return AsyncOmniQ(**stores)
-
-
-def _fixed(url: str) -> str:
-    return make_driver(url).url if urlsplit(url).scheme in ("sqlite", "file") else url
 
 
 def explain(lines: list[str]) -> list[str]:
