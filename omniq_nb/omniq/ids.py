@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import threading
 import time
 
+_is_id = re.compile("[0-9a-f]{12}7[0-9a-f]{19}").fullmatch
 _lock = threading.Lock()
 _last = 0
 # Ids need to be unlikely to collide, not hard to guess; a system call for each would triple their price.
@@ -31,6 +33,11 @@ def new_ids(n: int) -> list[str]:
     """So many new ids, in ascending order: one look at the clock and one lock for all of them."""
     first = _take(n)
     return [_id(tick) for tick in range(first, first + n)]
+
+
+def is_unique(task_id: str) -> bool:
+    """Whether an id is one of those that are made here, each of them once."""
+    return _is_id(task_id) is not None
 
 
 def _take(n: int) -> int:

@@ -78,7 +78,7 @@ async def _make(
     ids = [plan.task_id] if plan.task_id else new_ids(len(payloads))
     for task_id, payload in zip(ids, payloads, strict=True):
         if parts.large is not None:
-            payload = await parts.large.offload(payload, arguments_key(task_id))
+            payload = await parts.large.offload(payload, arguments_key(task_id, now))
         spec = TaskSpec(name, payload, code, plan.retry, plan.timeout, plan.result_ttl, plan.metadata)
         tasks.append((lifecycle.enqueue(task_id, plan.queue, plan.priority, spec, now, due_at, expires_at), spec))
     return tasks

@@ -117,14 +117,19 @@ class OutcomeWaiter:
     async def _look(self, task_ids: list[str]) -> None:
         for start in range(0, len(task_ids), _PAGE):
             page = task_ids[start : start + _PAGE]
+            # Who comes during the look may have put the task back into the queue before: it says nothing to him.
+            asked = {task_id: len(self._waiting.get(task_id, ())) for task_id in page}
             for task_id, outcome in zip(page, await self._results.outcomes(page), strict=True):
                 if not isinstance(outcome, Record):
-                    self._resolve(task_id, outcome)
+                    self._resolve(task_id, outcome, asked[task_id])
             for task_id in page:
                 self._drop_cancelled(task_id)
 
-    def _resolve(self, task_id: str, outcome: StoredOutcome | None) -> None:
-        for future in self._waiting.pop(task_id, ()):
+    def _resolve(self, task_id: str, outcome: StoredOutcome | None, asked: int) -> None:
+        waiting = self._waiting.pop(task_id, [])
+        if waiting[asked:]:
+            self._waiting[task_id] = waiting[asked:]
+        for future in waiting[:asked]:
             if future.done():
                 continue
             if outcome is None:

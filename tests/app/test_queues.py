@@ -12,11 +12,22 @@ from typing import Any
 import msgspec
 import polars as pl
 import pytest
-from omniq import AsyncOmniQ, Config, ConfigError, OptionError, TaskNotFoundError, TaskStateError, TaskStatus
+from omniq import (
+    AsyncOmniQ,
+    Config,
+    ConfigError,
+    OptionError,
+    Schedule,
+    ScheduleStatus,
+    ScheduleType,
+    TaskNotFoundError,
+    TaskStateError,
+    TaskStatus,
+)
 from omniq.backends.registry import make_driver
 from omniq.errors import NaiveDatetimeError, NotOpenError, StoreUnavailableError, UnknownBackendError
 from omniq.models.event import TaskEvent
-from omniq.models.record import Append, Insert, Record
+from omniq.models.record import Append, Insert, Record, Replace
 from omniq.storage.workers import WorkerInfo
 
 
@@ -391,3 +402,36 @@ async def test_first_call_opens_the_app(make_app: Any) -> None:
     await asyncio.gather(*(app.enqueue("f") for _ in range(10)))
     assert app.is_open
     assert (await app.stats()).totals == {"pending": 10}
+
+
+async def test_a_schedule_that_changed_meanwhile_is_changed_as_it_stands(app: AsyncOmniQ) -> None:
+    schedules = (await app._ready()).schedules
+    made_at = datetime.now(UTC)
+    await schedules.add(
+        Schedule(id="s", func="f", schedule_type=ScheduleType.INTERVAL, interval=60.0, created_at=made_at)
+    )
+    seen: list[int] = []
+
+    def pause(schedule: Schedule) -> Schedule:
+        seen.append(schedule.run_count)
+        return msgspec.structs.replace(schedule, status=ScheduleStatus.PAUSED)
+
+    write = schedules.driver.write
+
+    async def write_after_another(ops: Any) -> list[bool]:
+        if len(seen) == 1:
+            (record,) = await schedules.driver.get([("schedule", "s")])
+            assert record is not None
+            stored = await schedules.get("s")
+            assert stored is not None
+            fired = msgspec.structs.replace(stored, run_count=1)
+            await write([Replace(schedules._record(fired), record)])
+        return await write(ops)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(schedules.driver, "write", write_after_another)
+        changed = await schedules.change("s", pause)
+    assert changed is not None
+    assert (changed.run_count, changed.status) == (1, ScheduleStatus.PAUSED)
+    assert seen == [0, 1]
+    assert await schedules.change("none", pause) is None

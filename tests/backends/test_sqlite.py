@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from omniq.backends import sqlite_checkpoint
 from omniq.backends.sqlite import SQLiteDriver
+from omniq.backends.sqlite_write import Transaction
 from omniq.clock import system_clock
 from omniq.errors import StoreIOError
 from omniq.models.record import Insert, Record
@@ -97,3 +98,20 @@ async def test_a_log_that_cannot_be_moved_stops_nobody(
         assert _records_without_log(driver.path, tmp_path) > LONG // 50
     finally:
         await driver.close()
+
+
+async def test_an_interrupt_inside_a_transaction_leaves_no_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: Any) -> None:
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    async with SQLiteDriver(f"sqlite:///{tmp_path}/store.db") as driver:
+        monkeypatch.setattr(Transaction, "finish", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            await _write(driver, 0, 1)
+        other = sqlite3.connect(driver.path, timeout=0)
+        other.execute("BEGIN IMMEDIATE")
+        other.close()
+        await _write(driver, 0, 1)

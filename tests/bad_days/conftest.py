@@ -16,7 +16,6 @@ from omniq import AsyncOmniQ
 from omniq.clock import SECOND
 from omniq.models.event import TaskEvent
 from omniq.models.record import Filter
-from omniq.models.result import result_key
 from omniq.testing.harness import scan_all
 
 SUPPORT = Path(__file__).parent / "support"
@@ -71,7 +70,7 @@ class Store:
         for key, (_, claims, version) in tasks.items():
             assert version == 1 + claims + released[key] + 1
         results = Counter(key for (key,) in self.rows("SELECT key FROM records WHERE kind = 'result'"))
-        assert results == Counter(result_key(key, claims) for key, (_, claims, _) in tasks.items())
+        assert results == Counter(f"{key}.{claims}" for key, (_, claims, _) in tasks.items())
         counted = dict(
             self.rows("SELECT state, sum(n) FROM counters WHERE kind = 'task' GROUP BY state HAVING sum(n) <> 0")
         )

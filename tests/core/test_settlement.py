@@ -9,6 +9,7 @@ import pytest
 from omniq.clock import SECOND
 from omniq.core import lifecycle, settlement
 from omniq.core.settlement import Claimed, Ended, Raised, Released, Settlement, Succeeded
+from omniq.ids import new_id
 from omniq.models.record import RUNNING
 from omniq.models.result import ErrorInfo, decode_result
 from omniq.models.task import RetryPolicy, TaskSpec, decode_spec
@@ -39,11 +40,19 @@ def test_success_writes_task_result_and_one_event() -> None:
     assert settled.previous is claimed.record
     assert settled.task.state == "succeeded"
     assert settled.result is not None
-    assert settled.result.key == "id.3"
+    assert settled.result.key == f"id.{claimed.record.created_at:x}.3", "another task may have the id after a purge"
     body = decode_result(settled.result.body)
     assert (body.status, body.value, body.error, body.worker) == ("succeeded", b"value", None, "w")
     assert (body.started_at, body.finished_at) == (NOW - 2 * SECOND, NOW)
     assert _types(settled) == ["task.succeeded"]
+
+
+def test_a_result_s_key_needs_no_more_than_an_id_of_our_own() -> None:
+    claimed = _claimed(claims=2)
+    claimed.record.key = new_id()
+    result = _settle(claimed, Succeeded(b"")).result
+    assert result is not None
+    assert result.key == f"{claimed.record.key}.2"
 
 
 def test_events_name_task_queue_worker_attempt_duration_and_schedule() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from omniq import AsyncOmniQ, TaskStatus
 from omniq.models.record import Filter
-from omniq.models.result import RESULT, result_key
+from omniq.models.result import RESULT
 
 from .conftest import SECRET, URLS
 
@@ -64,7 +64,7 @@ async def test_workers_that_die_between_two_writes_lose_nothing(
     assert (await app.stats()).totals == {"succeeded": 8}
     tasks = (await app.list_tasks(status=TaskStatus.SUCCEEDED)).tasks
     parts = await app._ready()
-    named = await parts.results.driver.get([(RESULT, result_key(task.id, task.attempt)) for task in tasks])
+    named = await parts.results.driver.get([(RESULT, f"{task.id}.{task.attempt}") for task in tasks])
     assert None not in named, "a task names a result that is not there"
     # Two of the four died before a task was written; each may have held a second one too.
     assert sum(task.attempt > 1 for task in tasks) >= 2

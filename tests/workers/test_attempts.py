@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import decimal
 import threading
 from collections.abc import AsyncIterator
 from typing import Any
@@ -314,3 +315,13 @@ async def test_task_sees_its_arguments_as_they_were_given(app: AsyncOmniQ, pool:
     assert got[:-1] == args[:-1]
     assert repr(got[-1]) == repr(args[-1])
     assert named == {"eight": [8.0]}
+
+
+async def test_context_variables_are_each_task_s_own(app: AsyncOmniQ, pool: WorkerPool) -> None:
+    @app.task
+    async def precision(digits: int) -> int:
+        before = decimal.getcontext().prec
+        decimal.setcontext(decimal.Context(prec=digits))
+        return before
+
+    assert [await (await precision.enqueue(digits)) for digits in (5, 6, 7)] == [28, 28, 28]

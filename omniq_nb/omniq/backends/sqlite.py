@@ -188,9 +188,7 @@ class SQLiteDriver(Driver):
             await asyncio.sleep(0)  # whoever writes in a loop lets the others go on
         finally:
             self._turn_is_taken = False
-        outcome: list[bool] | BaseException = outcomes[0]
-        if isinstance(outcome, BaseException):
-            raise outcome
+        (outcome,) = outcomes
         return outcome
 
     def _must_be_open(self) -> None:
@@ -248,7 +246,7 @@ class SQLiteDriver(Driver):
             self._watchers.notify(claimable=claimable, own=True)
             self._bell.ring(claimable=claimable)
 
-    def _commit_inline(self, requests: list[Claim | Sequence[Op]]) -> list[Any] | None:
+    def _commit_inline(self, requests: list[Claim | Sequence[Op]]) -> list[list[Any]] | None:
         """One small transaction on the loop's own thread, where nobody holds the lock; else ``None``.
 
         Handing it to another thread takes longer than some ten operations do, and costs the loop itself more.
@@ -262,10 +260,11 @@ class SQLiteDriver(Driver):
                 return [[] for _ in requests]  # claims that would find nothing need not take the lock
             if size > _INLINE_RECORDS:
                 return None
-            connection.execute("BEGIN IMMEDIATE")
-        except sqlite3.Error:
-            return None  # busy, or something that the writer's thread will meet and report
-        return self._commit(connection, requests)
+            # Not patiently: the loop must not wait for others.
+            return self._transact(connection, requests, lambda: connection.execute("BEGIN IMMEDIATE"))
+        except Exception as error:  # noqa: BLE001 -- the writer's thread will meet it again and report it
+            logger.debug("a transaction goes to the writer's thread: %s", error)
+            return None
 
     def _records_of(self, connection: sqlite3.Connection, request: Claim | Sequence[Op]) -> int:
         if isinstance(request, Claim):
@@ -289,10 +288,8 @@ class SQLiteDriver(Driver):
     def _commit(self, connection: sqlite3.Connection, requests: list[Claim | Sequence[Op]]) -> list[Any]:
         """One transaction for all requests; runs in the writer's thread. An outcome or an error for each."""
         try:
-            return self._transact(connection, requests)
+            return self._transact(connection, requests, lambda: execute_patiently(connection, "BEGIN IMMEDIATE"))
         except Exception as error:  # noqa: BLE001 -- each caller gets it as his own exception
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
             if len(requests) > 1 and not isinstance(error, sqlite3.OperationalError):
                 # One caller's bad value must not fail the others.
                 return [outcome for request in requests for outcome in self._commit(connection, [request])]
@@ -302,23 +299,32 @@ class SQLiteDriver(Driver):
             failure.__cause__ = error
             return [failure] * len(requests)
 
-    def _transact(self, connection: sqlite3.Connection, requests: list[Claim | Sequence[Op]]) -> list[Any]:
+    def _transact(
+        self, connection: sqlite3.Connection, requests: list[Claim | Sequence[Op]], begin: Callable[[], object]
+    ) -> list[Any]:
         work = Work([request for request in requests if not isinstance(request, Claim)], self.clock())
-        if not connection.in_transaction:
-            execute_patiently(connection, "BEGIN IMMEDIATE")
-        transaction = Transaction(connection, self.clock())
-        applied = transaction.apply_together(work)
-        if applied is None:
-            if work.rows is not None:
-                connection.execute("ROLLBACK")
-                execute_patiently(connection, "BEGIN IMMEDIATE")
+        begin()
+        try:
             transaction = Transaction(connection, self.clock())
-            applied = transaction.apply_in_order(work)
-        written = iter(applied)
-        # Claims come last: what the others have just made claimable is there for them.
-        outcomes = [transaction.claim(request) if isinstance(request, Claim) else next(written) for request in requests]
-        transaction.finish()
-        connection.execute("COMMIT")
+            applied = transaction.apply_together(work)
+            if applied is None:
+                if work.rows is not None:
+                    connection.execute("ROLLBACK")
+                    begin()
+                transaction = Transaction(connection, self.clock())
+                applied = transaction.apply_in_order(work)
+            written = iter(applied)
+            # Claims come last: what the others have just made claimable is there for them.
+            outcomes = [
+                transaction.claim(request) if isinstance(request, Claim) else next(written) for request in requests
+            ]
+            transaction.finish()
+            connection.execute("COMMIT")
+        except BaseException:
+            # Also for an interrupt: a transaction that is left open would hold the write lock against everybody.
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
         return outcomes
 
     # --- hints ---

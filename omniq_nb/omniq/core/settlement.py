@@ -153,7 +153,7 @@ def _tries_again(spec: TaskSpec, raised: Raised) -> bool:
 
 
 def _result(task: Record, body: ResultBody, now: int) -> Record:
-    key = result_key(task.key, task.claims)
+    key = result_key(task)
     return Record(RESULT, key, task.partition, "", 0, None, None, 0, 1, now, now, task.expires_at, encode_result(body))
 
 

@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 
 from ..display import Displayed
-from .task import TaskStatus
+from .record import Record
+from .task import TaskStatus, life_of
 
 RESULT = "result"
 """Kind of a result's record."""
@@ -85,9 +86,9 @@ class TaskResult(Displayed, msgspec.Struct, frozen=True, kw_only=True):
         return (self.finished_at - self.started_at).total_seconds()
 
 
-def result_key(task_id: str, attempt: int) -> str:
-    """Key of the result of one attempt: a late worker's result can't take the place of another's."""
-    return f"{task_id}.{attempt}"
+def result_key(task: Record, attempt: int | None = None) -> str:
+    """Key of one attempt's result, the last one's unless given: a late worker's can't take the place of another's."""
+    return f"{life_of(task.key, task.created_at)}.{task.claims if attempt is None else attempt}"
 
 
 _encode = msgspec.msgpack.Encoder().encode

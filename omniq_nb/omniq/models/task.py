@@ -12,6 +12,7 @@ import msgspec
 from ..clock import to_datetime
 from ..display import Displayed
 from ..errors import OptionError
+from ..ids import is_unique
 from .record import Record
 
 TASK = "task"
@@ -39,6 +40,14 @@ class TaskStatus(StrEnum):
 _FINAL = frozenset(
     {TaskStatus.SUCCEEDED, TaskStatus.FAILED, TaskStatus.CANCELLED, TaskStatus.EXPIRED, TaskStatus.SKIPPED}
 )
+
+
+def life_of(task_id: str, created_at: int) -> str:
+    """Names one task among all that ever have its id: what begins with it belongs to no other.
+
+    Ids of our own name one task for ever. One that the user gave may be used again after a purge.
+    """
+    return task_id if is_unique(task_id) else f"{task_id}.{created_at:x}"
 
 
 Statuses = TaskStatus | str | Collection[TaskStatus | str]

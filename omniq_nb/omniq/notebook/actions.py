@@ -82,9 +82,9 @@ async def _resume_schedule(source: Source, _: Board, args: Json) -> None:
 
 
 async def _set_schedule(parts: Parts, schedule_id: str, status: ScheduleStatus) -> None:
-    schedule = await parts.schedules.get(schedule_id)
-    if schedule is None or not await parts.schedules.update(msgspec.structs.replace(schedule, status=status)):
-        raise OmniQError(f"the schedule {schedule_id!r} is gone, or was changed at the same time")
+    changed = await parts.schedules.change(schedule_id, lambda each: msgspec.structs.replace(each, status=status))
+    if changed is None:
+        raise OmniQError(f"the schedule {schedule_id!r} is gone")
 
 
 _ACTIONS: dict[str, Action] = {

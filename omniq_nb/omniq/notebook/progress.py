@@ -104,5 +104,5 @@ class Progress:
 
 
 async def _result(parts: Parts, record: Record) -> ResultBody | None:
-    (result,) = await parts.results.driver.get([(RESULT, result_key(record.key, record.claims))])
+    (result,) = await parts.results.driver.get([(RESULT, result_key(record))])
     return None if result is None else decode_result(result.body)

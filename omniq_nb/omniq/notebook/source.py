@@ -130,7 +130,7 @@ class Source:
         if len(self._runs) > _KNOWN_RUNS:
             self._runs.clear()
             unknown = records
-        keys = [(RESULT, result_key(each.key, each.claims)) for each in unknown]
+        keys = [(RESULT, result_key(each)) for each in unknown]
         for each, found in zip(unknown, await self.parts.results.driver.get(keys) if keys else (), strict=True):
             body = None if found is None else decode_result(found.body)
             self._runs[each.key, each.claims] = None if body is None else (body.started_at, body.finished_at)
@@ -162,7 +162,7 @@ class Source:
             raise TaskNotFoundError(task_id)
         spec = spec_of(record)
         (row,) = await self.rows([record])
-        (found,) = await self.parts.results.driver.get([(RESULT, result_key(task_id, record.claims))])
+        (found,) = await self.parts.results.driver.get([(RESULT, result_key(record))])
         body = None if found is None or not TaskStatus(record.state).is_final else decode_result(found.body)
         return {
             "row": row,

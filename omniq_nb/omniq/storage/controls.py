@@ -6,8 +6,9 @@ import asyncio
 
 from ..errors import StoreError
 from ..models.event import TaskEvent
-from ..models.record import Append, Filter, Insert, Op, Record, Replace
+from ..models.record import Filter, Insert, Record, Replace
 from .driver import Driver
+from .outbox import Outbox, write_with_event
 
 CONTROL = "queue"
 """Kind of a queue's control record."""
@@ -23,12 +24,12 @@ class QueueControls:
 
     Args:
         driver: The tasks' store.
-        events: The events' store.
+        outbox: For the events.
     """
 
-    def __init__(self, driver: Driver, events: Driver) -> None:
+    def __init__(self, driver: Driver, outbox: Outbox) -> None:
         self._driver = driver
-        self._events = events
+        self._outbox = outbox
         self._paused: frozenset[str] = frozenset()
         self._paused_until = 0.0
 
@@ -45,7 +46,7 @@ class QueueControls:
             # Due at once: the write wakes the workers, so that a resumed queue goes on without waiting for a poll.
             new = Record(CONTROL, queue, queue, state, 0, now, None, 0, 1, created, now, None, b"")
             op = Insert(new) if old is None else Replace(new, old)
-            if await write_with_event(self._driver, self._events, op, TaskEvent(now, event_type, queue=queue)):
+            if await write_with_event(self._driver, self._outbox, op, TaskEvent(now, event_type, queue=queue)):
                 self._paused_until = 0.0
                 return
         raise StoreError(self._driver.url, f"the queue {queue!r} is being paused and resumed all the time")
@@ -62,13 +63,3 @@ class QueueControls:
             self._paused = await self.paused()
             self._paused_until = now + _PAUSED_SECONDS
         return self._paused
-
-
-async def write_with_event(driver: Driver, events: Driver, op: Op, event: TaskEvent) -> bool:
-    """Carry out an operation, with an event if it applied; says whether it did."""
-    if events is driver:
-        return (await driver.write([op, Append((event,), 0)]))[0]
-    (applied,) = await driver.write([op])
-    if applied:
-        await events.write([Append((event,))])
-    return applied

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from ..errors import SerializationError
 from ..masking import mask_url
 from ..models.record import Delete, Insert, Record
+from ..models.task import life_of
 from .driver import Driver
 
 VALUE = "value"
@@ -36,9 +37,9 @@ async def fetch(values: LargeValues | None, reference: bytes) -> bytes:
     return await values.fetch(reference)
 
 
-def arguments_key(task_id: str) -> str:
+def arguments_key(task_id: str, created_at: int) -> str:
     """Key of a task's arguments."""
-    return f"{task_id}.arguments"
+    return f"{life_of(task_id, created_at)}.arguments"
 
 
 class LargeValues:

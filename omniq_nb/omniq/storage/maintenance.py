@@ -12,10 +12,11 @@ from ..clock import SECOND
 from ..core import settlement
 from ..core.settlement import Claimed
 from ..models.event import TaskEvent
-from ..models.record import Append, Delete, Filter, Insert, Record, Replace
+from ..models.record import Delete, Filter, Insert, Record, Replace
 from ..models.result import RESULT
 from ..models.task import TASK, TaskStatus, spec_of
 from .driver import Driver
+from .outbox import Outbox
 from .queue import BaseTaskQueue
 from .workers import WORKER
 
@@ -42,6 +43,7 @@ class Maintenance:
         self._driver = queue.driver
         self._results = results
         self._events = events
+        self._outbox = Outbox(events)
         self._retention = event_retention
 
     async def run_if_due(self, owner: str) -> bool:
@@ -99,8 +101,7 @@ class Maintenance:
             for record, deleted in zip(records, gone, strict=True)
             if deleted
         )
-        if events:
-            await self._events.write([Append(events)])
+        await self._outbox.tell(events)
 
 
 def _sweep_record(now: int, due_at: int) -> Record:

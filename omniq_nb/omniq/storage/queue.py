@@ -6,6 +6,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from itertools import compress, islice
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +21,14 @@ from ..models.record import Append, Delete, Extend, Filter, Insert, Op, Record, 
 from ..models.result import RESULT, result_key
 from ..models.task import TASK, Statuses, Task, TaskSpec, TaskStatus, decode_spec, spec_of, statuses_of, task_of
 from .component import Component
-from .controls import ACTIVE, PAUSED, QueueControls, write_with_event
+from .controls import ACTIVE, PAUSED, QueueControls
 from .driver import Driver
 from .large import LargeValues, arguments_key
+from .outbox import Outbox, write_with_event
 from .surely import write_surely
 
 logger = logging.getLogger("omniq")
 
-NOTED_SECONDS = 0.05
-"""An event that may wait goes out with the next write, or alone after this time."""
-_NOTED_AGAIN_SECONDS = 1.0
 _CONFLICTS = 20
 _ATTEMPTS_KEPT = 100
 """Of a task that was tried thousands of times, the results of so many attempts are looked for when it is deleted."""
@@ -80,17 +79,14 @@ class BaseTaskQueue(Component):
         self.max_claims = max_claims
         self._in_one = self._results is self._events is self.driver and self.driver.capabilities.atomic_batches
         self.on_end: Callable[[list[str]], None] = lambda _: None
-        self._noted: list[TaskEvent] = []
-        self._flush_timer: asyncio.TimerHandle | None = None
-        self._events_wait = False
-        self._flushing: set[asyncio.Task[None]] = set()
-        self._controls = QueueControls(self.driver, self._events)
+        self._outbox = Outbox(self._events)
+        self._controls = QueueControls(self.driver, self._outbox)
         # Jitter spreads retries out; it needs no secrecy.
         self._chance = random.random
 
     async def close(self) -> None:
         try:
-            await self.flush_events()
+            await self._outbox.flush()
         finally:
             await super().close()
 
@@ -135,7 +131,7 @@ class BaseTaskQueue(Component):
         if connection is not None:
             return outcomes
         added = [_enqueued(record, spec) for (record, spec), applied in zip(tasks, outcomes, strict=True) if applied]
-        await self._events.write([Append(tuple(added))])
+        await self._outbox.tell(added)
         return outcomes
 
     # --- the worker's side ---
@@ -154,9 +150,18 @@ class BaseTaskQueue(Component):
             records = await self.driver.claim(TASK, queues, owner, limit, lease, excluding=paused)
             claimed, refused = self._sift(records)
             if refused:
-                await self.settle_all(refused)
+                await self._settle_refused(refused)
             if claimed or not records:
                 return claimed
+
+    async def _settle_refused(self, refused: list[Settlement]) -> None:
+        """What is not to be run must not hold up what was claimed with it: unsettled, it comes again with its lease's
+        end.
+        """
+        try:
+            await self.settle_all(refused)
+        except StoreError as error:
+            logger.error("%d tasks that are not to be run could not be settled yet: %s", len(refused), error)
 
     def _sift(self, records: list[Record]) -> tuple[list[Claimed], list[Settlement]]:
         claimed: list[Claimed] = []
@@ -211,16 +216,14 @@ class BaseTaskQueue(Component):
         await self._results.write(results)
         replaces = [Replace(each.task, each.previous) for each in settlements]
         outcomes = await write_surely(self.driver, replaces, again=again)
-        for each, applied in zip(settlements, outcomes, strict=True):
-            if applied:
-                self.note(*each.events)
-        await self.flush_events()
+        settled = [each for each, applied in zip(settlements, outcomes, strict=True) if applied]
+        await self._outbox.tell([event for each in settled for event in each.events])
         return outcomes
 
     async def _settle_in_one(self, settlements: Sequence[Settlement], *, again: bool) -> list[bool]:
         ops: list[Op] = []
         replaces: list[int] = []
-        noted = self._take_noted()
+        noted = self._outbox.take()
         if noted:
             ops.append(Append(noted))
         for each in settlements:
@@ -233,7 +236,7 @@ class BaseTaskQueue(Component):
         try:
             outcomes = await write_surely(self.driver, ops, again=again)
         except BaseException:
-            self._note_again(noted)
+            self._outbox.put_back(noted)
             raise
         return [outcomes[at] for at in replaces]
 
@@ -246,53 +249,11 @@ class BaseTaskQueue(Component):
 
     def note(self, *events: TaskEvent) -> None:
         """Have events written with the next settlement, or soon."""
-        self._noted.extend(events)
-        if self._flush_timer is None and self._noted:
-            self._flush_timer = asyncio.get_running_loop().call_later(NOTED_SECONDS, self._flush_soon)
-
-    def _note_again(self, events: Sequence[TaskEvent]) -> None:
-        """Keep events that could not be written, for the next write or a later try."""
-        self._noted[:0] = events
-        if self._flush_timer is None and self._noted:
-            self._flush_timer = asyncio.get_running_loop().call_later(_NOTED_AGAIN_SECONDS, self._flush_soon)
-
-    def _take_noted(self) -> tuple[TaskEvent, ...]:
-        if self._flush_timer is not None:
-            self._flush_timer.cancel()
-            self._flush_timer = None
-        noted, self._noted = tuple(self._noted), []
-        return noted
-
-    def _flush_soon(self) -> None:
-        self._flush_timer = None
-        task = asyncio.ensure_future(self._flush_logged())
-        self._flushing.add(task)
-        task.add_done_callback(self._flushing.discard)
-
-    async def _flush_logged(self) -> None:
-        try:
-            await self.flush_events()
-        except StoreError as error:
-            if not self._events_wait:  # one line for an outage, however long it takes
-                logger.error("events can't be written, and are kept until they can: %s", error)
-            self._events_wait = True
-        else:
-            self._events_wait = False
+        self._outbox.note(events, asyncio.get_running_loop())
 
     async def flush_events(self) -> None:
-        """Write the events that wait.
-
-        Raises:
-            StoreError: They could not be written, and wait again.
-        """
-        noted = self._take_noted()
-        if not noted:
-            return
-        try:
-            await self._events.write([Append(noted)])
-        except BaseException:
-            self._note_again(noted)
-            raise
+        """Write the events that wait; where their store is away, they wait on."""
+        await self._outbox.flush_patiently()
 
     # --- the user's side ---
 
@@ -367,7 +328,7 @@ class BaseTaskQueue(Component):
                 now, event_type, task_id, spec.func, record.partition, record.owner, record.claims, None,
                 spec.schedule_id
             )  # fmt: skip
-            if await write_with_event(self.driver, self._events, Replace(changed, record), event):
+            if await write_with_event(self.driver, self._outbox, Replace(changed, record), event):
                 self.on_end([task_id])
                 return task_of(changed)
         raise TaskStateError(task_id, action, "changing all the time", " or ".join(sorted(accepts)))
@@ -442,8 +403,7 @@ class BaseTaskQueue(Component):
             TaskEvent(now, "task.moved", record.key, spec_of(record).func, target, None, record.claims)
             for record in moved
         )
-        if events:
-            await self._events.write([Append(events)])
+        await self._outbox.tell(events)
         return len(moved)
 
     # --- purge ---
@@ -476,14 +436,30 @@ class BaseTaskQueue(Component):
         An attempt that is not the last one may have left a result too: before a replay, or by a worker that vanished
         after it wrote the result and before it wrote the task.
         """
-        keys = [result_key(task.key, attempt) for task in tasks for attempt in _attempts(task)]
-        results = await self._results.get([(RESULT, key) for key in keys])
-        outcomes = await self.driver.write([Delete(task) for task in tasks])
-        await self._results.write([Delete(result) for result in results if result is not None])
+        keys = [[result_key(task, attempt) for attempt in _attempts(task)] for task in tasks]
+        results = iter(await self._results.get([(RESULT, key) for of_task in keys for key in of_task]))
+        found = [[result for result in islice(results, len(of_task)) if result is not None] for of_task in keys]
+        if self._results is self.driver:
+            outcomes = await self._delete_together(tasks, found)
+        else:
+            outcomes = await self.driver.write([Delete(task) for task in tasks])
+            gone = [Delete(each) for of_task in compress(found, outcomes) for each in of_task]
+            await self._results.write(gone)
+        deleted = list(compress(tasks, outcomes))
         if self._large is not None:
-            await self._large.remove([*(arguments_key(task.key) for task in tasks), *keys])
-        self.on_end([task.key for task, deleted in zip(tasks, outcomes, strict=True) if deleted])
-        return sum(outcomes)
+            arguments = [arguments_key(task.key, task.created_at) for task in deleted]
+            await self._large.remove([*arguments, *(key for of_task in compress(keys, outcomes) for key in of_task)])
+        self.on_end([task.key for task in deleted])
+        return len(deleted)
+
+    async def _delete_together(self, tasks: Sequence[Record], results: Sequence[Sequence[Record]]) -> list[bool]:
+        ops: list[Op] = []
+        places: list[int] = []
+        for task, of_task in zip(tasks, results, strict=True):
+            places.append(len(ops))
+            ops += [Delete(task), *(Delete(each, places[-1]) for each in of_task)]
+        outcomes = await self.driver.write(ops)
+        return [outcomes[place] for place in places]
 
 
 def _attempts(task: Record) -> range:

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from ..ids import is_unique
 from ..models.record import Record
 from ..models.result import RESULT, ResultBody, decode_result, result_key
 from ..models.task import TASK, TaskStatus
@@ -37,20 +38,17 @@ class BaseResultStorage(Component):
 
     async def outcomes(self, task_ids: Sequence[str]) -> list[StoredOutcome | Record | None]:
         """What each task has come to: its outcome, its record while it goes on, ``None`` if there is no such task."""
-        first_results: list[Record | None]
+        firsts: list[str] = []
         if self._tasks is self.driver:
-            # Most tasks end at their first attempt, so its result comes along in the same round trip.
-            keys = [(TASK, task_id) for task_id in task_ids]
-            keys += [(RESULT, result_key(task_id, 1)) for task_id in task_ids]
-            both = await self.driver.get(keys)
-            records, first_results = both[: len(task_ids)], both[len(task_ids) :]
-        else:
-            records, first_results = await self._tasks.get([(TASK, task_id) for task_id in task_ids]), []
+            # Most tasks have ids of our own and end at their first attempt, so its result comes in the same round trip.
+            firsts = [task_id for task_id in task_ids if is_unique(task_id)]
+        keys = [(TASK, task_id) for task_id in task_ids] + [(RESULT, f"{task_id}.1") for task_id in firsts]
+        found = await self._tasks.get(keys)
+        records, results = found[: len(task_ids)], dict(zip(firsts, found[len(task_ids) :], strict=True))
         wanted = [record for record in records if record is not None and _has_result(record)]
-        results = {record.key: result for record, result in zip(records, first_results, strict=False) if record}
         later = [record for record in wanted if record.claims != 1 or results.get(record.key) is None]
         if later:
-            found = await self.driver.get([(RESULT, result_key(record.key, record.claims)) for record in later])
+            found = await self.driver.get([(RESULT, result_key(record)) for record in later])
             results |= {record.key: result for record, result in zip(later, found, strict=True)}
         return [_outcome(record, results) for record in records]
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from ..clock import from_datetime
+from ..errors import StoreError
 from ..models.record import Delete, Filter, Insert, Record, Replace
 from ..models.schedule import SCHEDULE, Schedule, ScheduleStatus
 from .component import Component
+
+_CONFLICTS = 20
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Schedule).decode
@@ -25,12 +30,25 @@ class BaseScheduleStorage(Component):
         (record,) = await self.driver.get([(SCHEDULE, schedule_id)])
         return None if record is None else _decode(record.body)
 
-    async def update(self, schedule: Schedule) -> bool:
-        """Put a schedule in the place of the stored one with its id; says whether there was one."""
-        (previous,) = await self.driver.get([(SCHEDULE, schedule.id)])
-        if previous is None:
-            return False
-        return (await self.driver.write([Replace(self._record(schedule), previous)]))[0]
+    async def change(self, schedule_id: str, change: Callable[[Schedule], Schedule]) -> Schedule | None:
+        """Change a schedule; gives it as it is then, or ``None`` if there is none.
+
+        Args:
+            schedule_id: Which.
+            change: From the schedule as it stands to what it is to be. It is asked again where somebody else, a worker
+                that fires the schedule perhaps, has written meanwhile.
+
+        Raises:
+            StoreError: Others change it all the time.
+        """
+        for _ in range(_CONFLICTS):
+            (previous,) = await self.driver.get([(SCHEDULE, schedule_id)])
+            if previous is None:
+                return None
+            schedule = change(_decode(previous.body))
+            if (await self.driver.write([Replace(self._record(schedule), previous)]))[0]:
+                return schedule
+        raise StoreError(self.driver.url, f"the schedule {schedule_id!r} is being changed all the time")
 
     async def delete(self, schedule_id: str) -> bool:
         """Forget a schedule; says whether there was one."""

@@ -9,8 +9,8 @@ import msgspec
 from ..clock import SECOND, to_datetime
 from ..models.event import TaskEvent
 from ..models.record import Delete, Filter, Insert, Record, Replace
-from .controls import write_with_event
 from .driver import Driver
+from .outbox import Outbox, write_with_event
 
 WORKER = "worker"
 """Kind of a worker's record."""
@@ -53,7 +53,7 @@ class WorkerRegistry:
 
     def __init__(self, driver: Driver, events: Driver) -> None:
         self._driver = driver
-        self._events = events
+        self._outbox = Outbox(events)
         self._own: dict[str, Record] = {}
 
     async def report(self, info: WorkerInfo) -> None:
@@ -65,7 +65,7 @@ class WorkerRegistry:
         record = Record(WORKER, info.id, "", ALIVE, 0, None, None, 0, 1, created_at, now, now + GONE_AFTER, body)
         if previous is None:
             event = TaskEvent(now, "worker.started", worker=info.id)
-            applied = await write_with_event(self._driver, self._events, Insert(record), event)
+            applied = await write_with_event(self._driver, self._outbox, Insert(record), event)
         else:
             record.version = previous.version + 1
             applied = (await self._driver.write([Replace(record, previous)]))[0]
@@ -85,7 +85,7 @@ class WorkerRegistry:
         record = self._own.pop(worker_id, None)
         if record is not None:
             event = TaskEvent(self._driver.clock(), "worker.stopped", worker=worker_id)
-            await write_with_event(self._driver, self._events, Delete(record), event)
+            await write_with_event(self._driver, self._outbox, Delete(record), event)
 
     async def list_workers(self) -> list[WorkerInfo]:
         """The workers that have reported lately."""

@@ -132,11 +132,7 @@ class SyncTaskQueue(SyncComponent):
         self._call(self._async.note, *events)
 
     def flush_events(self) -> None:
-        """Write the events that wait.
-
-        Raises:
-            StoreError: They could not be written, and wait again.
-        """
+        """Write the events that wait; where their store is away, they wait on."""
         self._run(self._async.flush_events())
 
     def get(self, task_id: str) -> Task:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar
 
 from ..models.schedule import Schedule, ScheduleStatus
@@ -25,9 +26,18 @@ class SyncScheduleStorage(SyncComponent):
         """One schedule."""
         return self._run(self._async.get(schedule_id))
 
-    def update(self, schedule: Schedule) -> bool:
-        """Put a schedule in the place of the stored one with its id; says whether there was one."""
-        return self._run(self._async.update(schedule))
+    def change(self, schedule_id: str, change: Callable[[Schedule], Schedule]) -> Schedule | None:
+        """Change a schedule; gives it as it is then, or ``None`` if there is none.
+
+        Args:
+            schedule_id: Which.
+            change: From the schedule as it stands to what it is to be. It is asked again where somebody else, a worker
+                that fires the schedule perhaps, has written meanwhile.
+
+        Raises:
+            StoreError: Others change it all the time.
+        """
+        return self._run(self._async.change(schedule_id, change))
 
     def delete(self, schedule_id: str) -> bool:
         """Forget a schedule; says whether there was one."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 from ..core.retry import class_names
 from ..core.settlement import Claimed, Outcome, Raised, Succeeded
@@ -12,6 +13,7 @@ from ..errors import Retry, StoreError, StoreUnavailableError, TaskTimeoutError
 from ..failures import describe_error
 from ..models.record import Record
 from ..models.result import result_key
+from ..models.task import TaskSpec
 from ..serialization import Serializer
 from ..storage.large import LargeValues, fetch, is_reference
 from .executors import Executor
@@ -20,6 +22,8 @@ from .functions import Callee, FunctionSource
 logger = logging.getLogger("omniq")
 
 _RETRY_STORE_SECONDS = 1.0
+
+_T = TypeVar("_T")
 
 
 class Attempts:
@@ -48,12 +52,11 @@ class Attempts:
         """
         spec = claimed.spec
         try:
-            function = self._functions.ready(spec) or await self._functions.resolve(spec)
-            payload = await fetch(self._large, spec.payload) if is_reference(spec.payload) else spec.payload
+            function = self._functions.ready(spec) or await self._resolved(spec)
+            payload = await self._fetched(spec) if is_reference(spec.payload) else spec.payload
             args, kwargs = self._arguments(payload, spec.func)
         except StoreError as error:
-            # The function, or a large argument, could not be fetched now: no fault of the task's, so its rules on
-            # classes don't matter.
+            # No fault of the task's, so its rules on classes don't matter.
             return Raised(describe_error(error), class_names(error), requested=True)
         except Exception as error:  # noqa: BLE001 -- what unpickles runs others' code; and it will raise that again
             return Raised(describe_error(error), class_names(error), final=True)
@@ -76,14 +79,15 @@ class Attempts:
         except Exception as error:  # noqa: BLE001 -- what pickles runs others' code; and it will raise that again
             return Raised(describe_error(error), class_names(error), final=True)
 
+    async def _resolved(self, spec: TaskSpec) -> Callee:
+        return await _patiently(f"the function {spec.func}", lambda: self._functions.resolve(spec))
+
+    async def _fetched(self, spec: TaskSpec) -> bytes:
+        return await _patiently(f"an argument of {spec.func}", lambda: fetch(self._large, spec.payload))
+
     async def _keep(self, large: LargeValues, value: bytes, record: Record) -> bytes:
         """The value, or a reference to it: what has been computed is worth waiting for a store that is away."""
-        while True:
-            try:
-                return await large.offload(value, result_key(record.key, record.claims))
-            except StoreUnavailableError as error:
-                logger.error("the result of task %s can't be stored, tried again: %s", record.key, error)
-                await asyncio.sleep(_RETRY_STORE_SECONDS)
+        return await _patiently(f"the result of task {record.key}", lambda: large.offload(value, result_key(record)))
 
     def _arguments(self, payload: bytes, func: str) -> tuple[list[Any], dict[str, Any]]:
         arguments: Any = self._serializer.loads(payload, f"the arguments of {func}")
@@ -99,6 +103,19 @@ class Attempts:
             if limit.expired():
                 raise TaskTimeoutError(timeout) from error
             raise  # the task's own
+
+
+async def _patiently(what: str, ask: Callable[[], Awaitable[_T]]) -> _T:
+    """What a store gives; while it is away the attempt waits, under its lease, and spends none of the task's tries."""
+    away = False
+    while True:
+        try:
+            return await ask()
+        except StoreUnavailableError as error:
+            if not away:
+                logger.error("%s has to wait for its store: %s", what, error)
+            away = True
+            await asyncio.sleep(_RETRY_STORE_SECONDS)
 
 
 def _pool_cancelled() -> bool:

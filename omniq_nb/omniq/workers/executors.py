@@ -146,7 +146,8 @@ class _CoroutineInThread:
         self._cancelled = False
 
     def run(self, runner_of_thread: Callable[[], asyncio.Runner]) -> Any:
-        return runner_of_thread().run(self._call())
+        # Else the runner's own context would carry one task's context variables to the next.
+        return runner_of_thread().run(self._call(), context=contextvars.copy_context())
 
     async def _call(self) -> Any:
         self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()

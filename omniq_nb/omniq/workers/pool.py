@@ -314,7 +314,11 @@ class WorkerPool:
         try:
             while self._finished:
                 ended, self._finished = self._finished, []
-                await self._settle(self._queue.settlements(ended, self.id))
+                try:
+                    await self._settle(self._queue.settlements(ended, self.id))
+                except Exception:
+                    # Their leases end by themselves; those that have ended since must not wait for that.
+                    logger.exception("what came of %d tasks could not be written", len(ended))
         finally:
             self._settling = None
 

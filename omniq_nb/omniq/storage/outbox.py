@@ -1,0 +1,107 @@
+"""Events on their way to the log: they follow what they tell of, and never make it fail."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from ..errors import StoreError
+from ..models.event import TaskEvent
+from ..models.record import Append, Op
+from .driver import Driver
+
+logger = logging.getLogger("omniq")
+
+NOTED_SECONDS = 0.05
+"""An event that may wait goes out with the next write, or alone after this time."""
+_AGAIN_SECONDS = 1.0
+_KEPT = 100_000
+"""Events of an outage that are kept at most: some 30 MB."""
+
+
+class Outbox:
+    """Events for a store, those that may wait a moment among them.
+
+    What happened is true once its record is written. So where only the events' store is away, its caller is told of
+    success, and the events are kept and tried again.
+
+    Args:
+        driver: The events' store.
+    """
+
+    def __init__(self, driver: Driver) -> None:
+        self.driver = driver
+        self._waiting: list[TaskEvent] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._writing: set[asyncio.Task[None]] = set()
+        self._is_away = False
+
+    def note(self, events: Sequence[TaskEvent], loop: asyncio.AbstractEventLoop) -> None:
+        """Have events written with the next settlement, or soon."""
+        self._waiting.extend(events)
+        if self._timer is None and self._waiting:
+            self._timer = loop.call_later(NOTED_SECONDS, self._flush_soon)
+
+    def take(self) -> tuple[TaskEvent, ...]:
+        """The events that wait, to be written by the caller, who has to `put_back` what he could not write."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        taken, self._waiting = tuple(self._waiting), []
+        return taken
+
+    def put_back(self, events: Sequence[TaskEvent]) -> None:
+        """Keep events that could not be written, for the next write or a later try."""
+        self._waiting[:0] = events
+        if len(self._waiting) > _KEPT:
+            dropped = len(self._waiting) - _KEPT
+            del self._waiting[:dropped]
+            logger.error("the events' store is away for too long: the %d oldest events that wait are dropped", dropped)
+        if self._timer is None and self._waiting:
+            self._timer = asyncio.get_running_loop().call_later(_AGAIN_SECONDS, self._flush_soon)
+
+    async def tell(self, events: Sequence[TaskEvent]) -> None:
+        """Write events now, with those that wait; where their store is away, later."""
+        self._waiting.extend(events)
+        await self.flush_patiently()
+
+    async def flush(self) -> None:
+        """Write the events that wait.
+
+        Raises:
+            StoreError: They could not be written, and wait again.
+        """
+        if not (events := self.take()):
+            return
+        try:
+            await self.driver.write([Append(events)])
+        except BaseException:
+            self.put_back(events)
+            raise
+        self._is_away = False
+
+    async def flush_patiently(self) -> None:
+        """Write the events that wait; where their store is away, later."""
+        try:
+            await self.flush()
+        except StoreError as error:
+            if not self._is_away:  # one line for an outage, however long it takes
+                logger.error("events are kept until their store is back: %s", error)
+            self._is_away = True
+
+    def _flush_soon(self) -> None:
+        self._timer = None
+        task = asyncio.ensure_future(self.flush_patiently())
+        self._writing.add(task)
+        task.add_done_callback(self._writing.discard)
+
+
+async def write_with_event(driver: Driver, outbox: Outbox, op: Op, event: TaskEvent) -> bool:
+    """Carry out an operation, with an event if it applied; says whether it did."""
+    if outbox.driver is driver:
+        return (await driver.write([op, Append((event,), 0)]))[0]
+    (applied,) = await driver.write([op])
+    if applied:
+        await outbox.tell((event,))
+    return applied
