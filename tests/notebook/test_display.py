@@ -204,3 +204,19 @@ def test_importing_omniq_loads_no_front_end() -> None:
         "print([name for name in ('IPython', 'ipywidgets', 'anywidget', 'omniq.notebook') if name in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+async def test_a_queue_and_the_stores_health_show_themselves_as_tables(
+    app: AsyncOmniQ, comms: dict[str, MockComm]
+) -> None:
+    assert comms == {}, "tables are not live"
+    await app.enqueue("some.function", queue="io & co")
+    await app.pause_queue("io & co")
+    bundle, _ = (await app.queues.stats("io & co"))._repr_mimebundle_()
+    Well(bundle["text/html"])
+    assert "io &amp; co" in bundle["text/html"]
+    assert "oldest that waits" in bundle["text/html"]
+    health = await app.health()
+    bundle, _ = health._repr_mimebundle_()
+    Well(bundle["text/html"])
+    assert all(each.component in bundle["text/html"] for each in health.components)

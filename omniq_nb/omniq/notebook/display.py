@@ -11,9 +11,10 @@ from collections.abc import Callable
 from typing import Any
 
 from ..errors import OmniQError
+from ..health import Health
 from ..models.result import TaskResult
 from ..models.task import Task
-from ..queue_manager import Stats
+from ..queue_manager import QueueStats, Stats
 from . import html
 from .briefly import with_parts, with_twin
 from .model import Json
@@ -126,6 +127,28 @@ def _stats(stats: Stats, bundle: Json) -> Bundle:
     return bundle, {}
 
 
+def _queue(queue: QueueStats, bundle: Json) -> Bundle:
+    counts = {status.value: n for status, n in queue.counts.items()}
+    rows = [
+        ("oldest that waits", None if queue.oldest is None else f"{queue.oldest.astimezone():%Y-%m-%d %H:%M:%S}"),
+        (f"ended in {html.duration(queue.window)}", queue.ended),
+        ("failed for good", queue.failed),
+        ("ran on average", None if queue.mean_duration is None else html.duration(queue.mean_duration)),
+    ]
+    paused = {queue.name} if queue.paused else set()
+    bundle["text/html"] = html.panel(html.queue_table({queue.name: counts}, paused) + html.fields(rows))
+    return bundle, {}
+
+
+def _health(health: Health, bundle: Json) -> Bundle:
+    rows = [
+        (each.component, each.store, each.error or ("" if each.latency is None else html.duration(each.latency)))
+        for each in health.components
+    ]
+    bundle["text/html"] = html.panel(html.table(("component", "store", "answer"), rows))
+    return bundle, {}
+
+
 # --- the app ---
 
 
@@ -148,5 +171,7 @@ _SHOWN: dict[str, Callable[[Any, Json], Bundle]] = {
     "Task": _task,
     "TaskResult": _result,
     "Stats": _stats,
+    "QueueStats": _queue,
+    "Health": _health,
     "AsyncOmniQ": _app,
 }
