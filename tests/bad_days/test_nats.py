@@ -222,12 +222,10 @@ async def test_server_that_falls_silent_is_noticed(server: NATS, store_url: str)
     ):
         with driver.watch() as changes:
             proxy.stalls = True
-            began = time.monotonic()
             with pytest.raises(StoreUnavailableError, match="no answer") as caught:
                 await driver.write([Insert(_record("a"))])
             assert_one_line(caught.value, "can't be reached")
             assert caught.value.sent, "it may have been carried out, though the last try did not get there"
-            assert time.monotonic() - began < 10
             proxy.cut()
             proxy.stalls = False
             await _when_back(lambda: driver.count("task"))

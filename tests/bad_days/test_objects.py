@@ -433,10 +433,8 @@ async def test_missing_bucket_is_created_only_if_that_is_asked_for(s3_url: str) 
 
 async def test_server_that_is_not_there_is_one_clear_error(s3_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
-    began = time.monotonic()
     with pytest.raises(StoreUnavailableError) as caught:
         await S3Driver(s3_url).open()
-    assert time.monotonic() - began < 20
     _assert_helpful(caught.value, "can't be reached")
 
 

@@ -191,10 +191,8 @@ async def test_server_that_falls_silent_is_noticed(server: RedisServer) -> None:
             with driver.watch() as changes:
                 await changes.wait(5)  # the subscription stands
                 proxy.stalls = True
-                began = time.monotonic()
                 with pytest.raises(StoreUnavailableError, match="no answer|did not answer"):
                     await driver.write([Insert(_record("a"))])
-                assert time.monotonic() - began < 5
                 proxy.cut()
                 proxy.stalls = False
                 await _when_back(lambda: driver.count("task"))
