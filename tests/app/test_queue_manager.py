@@ -129,7 +129,7 @@ async def test_health_of_an_open_app(app: AsyncOmniQ) -> None:
     health = await app.health()
     assert health.ok
     assert [each.component for each in health.components] == ["queue", "results", "events", "schedules"]
-    assert all(each.latency is not None and each.latency < 5 for each in health.components)
+    assert all(each.latency is not None for each in health.components)
 
 
 async def test_health_says_what_is_wrong_and_raises_nothing(sqlite_url: str, tmp_path: Any) -> None:

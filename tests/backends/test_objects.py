@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -107,25 +105,25 @@ def _fields(record: Record) -> list[Any]:
 # --- a large backlog ---
 
 
-async def test_claim_from_a_large_backlog_costs_what_one_from_a_small_one_does(tmp_path: Path) -> None:
-    seconds: dict[int, list[float]] = {1_000: [], 100_000: []}
-    drivers = {n: FileDriver(f"file:///{tmp_path}/{n}") for n in seconds}
+async def test_claim_from_a_large_backlog_costs_what_one_from_a_small_one_does(
+    tmp_path: Path, count_lines: Any
+) -> None:
+    lines = {1_000: 0, 100_000: 0}
+    drivers = {n: FileDriver(f"file:///{tmp_path}/{n}") for n in lines}
     for n, driver in drivers.items():
         await driver.open()
         for start in range(0, n, 10_000):
             records = [_record(f"{start + k:06}") for k in range(min(n, 10_000))]
             assert all(await driver.write([Insert(record) for record in records]))
         await driver._upkeep.finish()
-    for _ in range(60):
+    for _ in range(20):
         for n, driver in drivers.items():
-            began = time.perf_counter()
-            assert len(await driver.claim("task", None, "worker", 10, 30 * SECOND)) == 10
-            seconds[n].append(time.perf_counter() - began)
+            with count_lines() as counter:
+                assert len(await driver.claim("task", None, "worker", 10, 30 * SECOND)) == 10
+            lines[n] += counter.count
     for driver in drivers.values():
         await driver.close()
-    # The faster half of each: the machine may be busy.
-    large, small = (statistics.quantiles(seconds[n])[0] for n in (100_000, 1_000))
-    assert large < 1.5 * small
+    assert 0 < lines[100_000] < 1.5 * lines[1_000]
 
 
 # --- upkeep ---

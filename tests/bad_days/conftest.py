@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import sqlite3
 import subprocess
+import sys
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,8 @@ from omniq.clock import SECOND
 from omniq.models.event import TaskEvent
 from omniq.models.record import Filter
 from omniq.testing.harness import scan_all
+
+from tests.servers.process import Server
 
 SUPPORT = Path(__file__).parent / "support"
 
@@ -155,3 +160,54 @@ def notes(tmp_path: Path) -> Any:
             return [(int(n), int(pid)) for n, pid in lines]
 
     return Notes()
+
+
+Outlive = Callable[[str, Server], Awaitable[None]]
+
+
+@pytest.fixture
+def outlive(make_app: Any, start: StartWorker, notes: Any, until: Any, children: Any) -> Outlive:
+    """A run in the middle of which the server is killed, twice: no task is lost, and the workers go on."""
+
+    async def outlive(url: str, server: Server) -> None:
+        app: AsyncOmniQ = make_app(url)
+        await app.open()
+        workers = [start(url, "--concurrency", "10") for _ in range(2)]
+
+        async def both_are_there() -> bool:
+            return len((await app.stats()).workers) == 2
+
+        await until(both_are_there)  # one alone might be done before the other has begun
+        handles = [await app.enqueue("step", args=(str(notes.path), n, 0.02)) for n in range(400)]
+        for share in (0.2, 0.5):
+            # Both of them have begun: each has something to lose.
+            await until(lambda share=share: len(pids(notes.path)) >= share * 400 and len(set(pids(notes.path))) == 2)
+            await asyncio.to_thread(server.kill)
+            await asyncio.sleep(0.7)  # longer than calls are repeated
+            await asyncio.to_thread(server.start)
+        assert await app.group(handles) == list(range(400))
+        await assert_each_ended_once(app, [handle.id for handle in handles])
+        for worker in workers:
+            said = children.output_of(worker)
+            assert worker.poll() is None, "a worker did not outlive the server"
+            assert "tries until it can" in said, "a worker did not notice that the server was away"
+            assert "Traceback" not in said
+        await app.close()
+
+    return outlive
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 4 MB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)]
+    if (
+        sys.platform != "linux"
+        or os.getuid() != 0
+        or subprocess.run(mount, capture_output=True, check=False).returncode
+    ):
+        pytest.skip("only root can mount a small file system")
+    yield disk
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)

@@ -33,7 +33,7 @@ from tests.servers.nats import NATS, Cluster, new_namespace
 from tests.servers.process import free_port
 from tests.servers.proxy import Proxy
 
-from .conftest import StartWorker, assert_each_ended_once, assert_one_line, pids
+from .conftest import Outlive, StartWorker, assert_each_ended_once, assert_one_line, pids
 
 SECOND = 1_000_000
 
@@ -84,31 +84,9 @@ async def _when_back(call: Callable[[], Any]) -> Any:
 # --- servers that go and come back ---
 
 
-async def test_killed_server_in_the_middle_of_a_run(
-    make_app: Any, start: StartWorker, tmp_path: Path, until: Any, children: Any
-) -> None:
-    notes = tmp_path / "notes"
+async def test_killed_server_in_the_middle_of_a_run(tmp_path: Path, outlive: Outlive) -> None:
     with NATS(tmp_path / "nats") as server:
-        app: AsyncOmniQ = make_app(server.url)
-        await app.open()
-        workers = [start(server.url, "--concurrency", "10") for _ in range(2)]
-
-        async def both_are_there() -> bool:
-            return len((await app.stats()).workers) == 2
-
-        await until(both_are_there)  # a worker that finds no store when it starts gives up
-        handles = [await app.enqueue("step", args=(str(notes), n, 0.02)) for n in range(400)]
-        for share in (0.2, 0.5):
-            await until(lambda share=share: len(pids(notes)) >= share * 400)
-            await asyncio.to_thread(server.server.kill)
-            await asyncio.sleep(0.7)  # longer than calls are repeated
-            await asyncio.to_thread(server.server.start)
-        assert await app.group(handles) == list(range(400))
-        await assert_each_ended_once(app, [handle.id for handle in handles])
-        for worker in workers:
-            assert worker.poll() is None, "a worker did not outlive the server"
-            assert "Traceback" not in children.output_of(worker)
-        await app.close()
+        await outlive(server.url, server.server)
 
 
 @pytest.mark.slow
@@ -222,12 +200,10 @@ async def test_server_that_falls_silent_is_noticed(server: NATS, store_url: str)
     ):
         with driver.watch() as changes:
             proxy.stalls = True
-            began = time.monotonic()
             with pytest.raises(StoreUnavailableError, match="no answer") as caught:
                 await driver.write([Insert(_record("a"))])
             assert_one_line(caught.value, "can't be reached")
             assert caught.value.sent, "it may have been carried out, though the last try did not get there"
-            assert time.monotonic() - began < 10
             proxy.cut()
             proxy.stalls = False
             await _when_back(lambda: driver.count("task"))

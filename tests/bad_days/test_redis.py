@@ -32,7 +32,7 @@ from tests.servers.process import free_port
 from tests.servers.proxy import Proxy
 from tests.servers.redis import RedisCluster, RedisServer
 
-from .conftest import StartWorker, assert_each_ended_once, assert_one_line, pids
+from .conftest import Outlive, StartWorker, assert_each_ended_once, assert_one_line
 
 SECRET = "a secret of enough bytes"
 SECOND = 1_000_000
@@ -63,32 +63,9 @@ def _record(key: str, *, due_at: int | None = 0) -> Record:
 # --- servers that go and come back ---
 
 
-async def test_killed_server_in_the_middle_of_a_run(
-    make_app: Any, start: StartWorker, tmp_path: Path, until: Any, children: Any
-) -> None:
-    notes = tmp_path / "notes"
+async def test_killed_server_in_the_middle_of_a_run(tmp_path: Path, outlive: Outlive) -> None:
     with RedisServer(tmp_path / "redis", *_DURABLE) as server:
-        app: AsyncOmniQ = make_app(server.url())
-        await app.open()
-        workers = [start(server.url(), "--concurrency", "10") for _ in range(2)]
-
-        async def both_are_there() -> bool:
-            return len((await app.stats()).workers) == 2
-
-        await until(both_are_there)  # a worker that finds no store when it starts gives up
-        handles = [await app.enqueue("step", args=(str(notes), n, 0.02)) for n in range(400)]
-        for share in (0.2, 0.5):
-            # Both of them have begun: a worker that is just being started gives up where there is no server.
-            await until(lambda share=share: len(pids(notes)) >= share * 400 and len(set(pids(notes))) == 2)
-            await asyncio.to_thread(server.kill)
-            await asyncio.sleep(0.7)  # longer than calls are repeated
-            await asyncio.to_thread(server.start)
-        assert await app.group(handles) == list(range(400))
-        await assert_each_ended_once(app, [handle.id for handle in handles])
-        for worker in workers:
-            assert worker.poll() is None, "a worker did not outlive the server"
-            assert "Traceback" not in children.output_of(worker)
-        await app.close()
+        await outlive(server.url(), server)
 
 
 @pytest.mark.slow
@@ -191,10 +168,8 @@ async def test_server_that_falls_silent_is_noticed(server: RedisServer) -> None:
             with driver.watch() as changes:
                 await changes.wait(5)  # the subscription stands
                 proxy.stalls = True
-                began = time.monotonic()
                 with pytest.raises(StoreUnavailableError, match="no answer|did not answer"):
                     await driver.write([Insert(_record("a"))])
-                assert time.monotonic() - began < 5
                 proxy.cut()
                 proxy.stalls = False
                 await _when_back(lambda: driver.count("task"))

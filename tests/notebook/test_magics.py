@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import re
 import signal
+import time
 from collections.abc import Callable
 from typing import Any
 
 import psutil
+
+from .conftest import PATIENCE
 
 STATE = """
 def state():
@@ -46,7 +49,9 @@ def test_unloading_undoes_everything(kernel: Any) -> None:
     kernel.run("%omniq dashboard")
     kernel.run("%omniq start 1 --in-kernel")
     kernel.run("handle = None\n%unload_ext omniq")
-    kernel.run("await asyncio.sleep(0.5)")  # the app closes on the loop, once it has a turn
+    deadline = time.monotonic() + PATIENCE
+    while kernel.value("state()") != before and time.monotonic() < deadline:
+        time.sleep(0.05)  # the app closes on the kernel's loop, once that has a turn
     assert kernel.value("state()") == before
     assert "no current app" in kernel.run("omniq.current()", fails=True).text
 

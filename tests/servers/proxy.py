@@ -22,6 +22,7 @@ class Proxy:
         refuses: New connections are closed at once.
         stalls: Nothing is forwarded, in either direction; connections stay open, and new ones are accepted.
         swallows_answers: Requests reach the server, its answers don't reach the client.
+        swallowed: How many pieces of answers did not.
     """
 
     def __init__(self, port: int) -> None:
@@ -34,6 +35,7 @@ class Proxy:
         self.port = 0
         self.refuses = False
         self.swallows_answers = False
+        self.swallowed = 0
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -86,7 +88,9 @@ class Proxy:
         with contextlib.suppress(OSError):
             while data := await source.read(_CHUNK):
                 await self._flows.wait()
-                if not (is_answer and self.swallows_answers):
+                if is_answer and self.swallows_answers:
+                    self.swallowed += 1
+                else:
                     target.write(data)
                     await target.drain()
         self._writers.discard(target)

@@ -119,28 +119,29 @@ class Restartable:
     Attributes:
         url: An empty store on it.
         port: Where it listens.
+        process: What may be killed, and started again with the same data.
     """
 
-    def __init__(self, url: str, port: int, restart: Callable[[], None]) -> None:
-        self.url, self.port, self.restart = url, port, restart
+    def __init__(self, url: str, port: int, process: Server) -> None:
+        self.url, self.port, self.process = url, port, process
 
 
 @contextmanager
 def _redis(directory: Path) -> Iterator[Restartable]:
     with RedisServer(directory, "--appendonly", "yes", "--appendfsync", "always") as server:
-        yield Restartable(server.url(), server.port, server.restart)
+        yield Restartable(server.url(), server.port, server)
 
 
 @contextmanager
 def _postgres(directory: Path) -> Iterator[Restartable]:
     with postgres.PostgresServer(directory) as server:
-        yield Restartable(server.url(), server.port, server.restart)
+        yield Restartable(server.url(), server.port, server)
 
 
 @contextmanager
 def _nats(directory: Path) -> Iterator[Restartable]:
     with nats.NATS(directory) as server:
-        yield Restartable(server.url, server.port, server.server.restart)
+        yield Restartable(server.url, server.port, server.server)
 
 
 @pytest.fixture(params=["redis", "postgres", "nats"])

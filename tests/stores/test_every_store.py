@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from omniq import AsyncOmniQ, TaskCancelled, TaskFailed, TaskStatus
+from omniq import AsyncOmniQ, OmniQ, TaskCancelled, TaskFailed, TaskStatus
+from omniq.storage.maintenance import Maintenance
 
 
 @pytest.fixture
@@ -99,19 +100,21 @@ async def test_delayed_tasks_wait_and_expired_ones_do_not_run(app: AsyncOmniQ) -
         assert await never.status() is TaskStatus.EXPIRED
 
 
-async def test_results_and_tasks_go_when_their_time_is_over(app: AsyncOmniQ) -> None:
+async def test_results_and_tasks_go_when_their_time_is_over(app: AsyncOmniQ, until: Any) -> None:
     @app.task(result_ttl=0.05)
     async def one() -> int:
         return 1
 
     async with app.workers():
         await (await one.enqueue()).wait()
-    from omniq.storage.maintenance import Maintenance
-
     parts = await app._ready()
-    time.sleep(0.1)
-    await Maintenance(parts.queue, parts.results.driver, parts.events.driver).sweep()
-    assert (await app.list_tasks()).tasks == []
+    maintenance = Maintenance(parts.queue, parts.results.driver, parts.events.driver)
+
+    async def all_are_gone() -> bool:
+        await maintenance.sweep()
+        return not (await app.list_tasks()).tasks
+
+    await until(all_are_gone)
     assert (await app.stats()).totals == {}
 
 
@@ -139,8 +142,6 @@ async def test_health(app: AsyncOmniQ) -> None:
 
 
 def test_the_same_without_await(url: str, tmp_path: Path) -> None:
-    from omniq import OmniQ
-
     with OmniQ(url) as app:
 
         @app.task

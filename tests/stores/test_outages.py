@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from omniq import AsyncOmniQ, StoreError, TaskStatus
+from omniq.errors import StoreUnavailableError
+from omniq.storage.breaker import TRIES, Breaker
 
 from tests.servers.proxy import Proxy
 
 from .conftest import Restartable
 
-TASKS = 300
+TASKS, PLACES = 300, 10
 
 
 def _work(app: AsyncOmniQ) -> Any:
@@ -26,6 +29,57 @@ def _work(app: AsyncOmniQ) -> Any:
     return work
 
 
+class Gate:
+    """Lets so many tasks end, and holds the others: whatever happens, happens in the middle of them."""
+
+    def __init__(self) -> None:
+        self.inside = self.ended = self.may_end = 0
+
+    async def hold(self) -> None:
+        self.inside += 1
+        try:
+            while self.ended >= self.may_end:
+                await asyncio.sleep(0.005)
+            self.ended += 1
+        finally:
+            self.inside -= 1
+
+    def holds_all(self) -> bool:
+        """All that may have ended, and all places are taken by tasks that are held."""
+        return self.ended == self.may_end and self.inside == PLACES
+
+
+# What `hold` uses: it is a function of a module that can be imported, so it shares this process's objects.
+_gates: list[Gate] = []
+
+
+async def hold(n: int) -> int:
+    await _gates[-1].hold()
+    return n
+
+
+@pytest.fixture
+def gate() -> Iterator[Gate]:
+    """For the tasks of one test."""
+    _gates.append(Gate())
+    yield _gates[-1]
+    _gates.pop()
+
+
+@pytest.fixture
+def failures(monkeypatch: pytest.MonkeyPatch) -> list[StoreUnavailableError]:
+    """Each call that did not get through, also if it did when it was repeated."""
+    failures: list[StoreUnavailableError] = []
+    failed = Breaker.failed
+
+    def noted(breaker: Breaker, error: StoreUnavailableError) -> None:
+        failures.append(error)
+        failed(breaker, error)
+
+    monkeypatch.setattr(Breaker, "failed", noted)
+    return failures
+
+
 async def _assert_each_ended_once(app: AsyncOmniQ, group: Any) -> None:
     assert (await app.stats()).totals == {"succeeded": len(group)}
     frame = await app.events(types="task.succeeded")
@@ -34,14 +88,27 @@ async def _assert_each_ended_once(app: AsyncOmniQ, group: Any) -> None:
     assert max(completions.values()) == 1, "a completion was accepted twice"
 
 
-async def test_a_killed_server_comes_back(own_server: Restartable, make_app: Any, caplog: Any) -> None:
+async def test_a_killed_server_comes_back(
+    own_server: Restartable,
+    make_app: Any,
+    until: Any,
+    gate: Gate,
+    failures: list[StoreUnavailableError],
+    caplog: Any,
+) -> None:
     app: AsyncOmniQ = make_app(own_server.url, lease=5)
     await app.open()
-    group = await _work(app).map(range(TASKS))
-    async with app.workers(concurrency=10):
+    group = await app.task(max_retries=0)(hold).map(range(TASKS))
+    async with app.workers(concurrency=PLACES):
         for _ in range(2):
-            await asyncio.sleep(0.15)
-            await asyncio.to_thread(own_server.restart)
+            gate.may_end += 100
+            await until(gate.holds_all)
+            await asyncio.to_thread(own_server.process.kill)
+            gate.may_end += PLACES  # nobody is there to take their outcomes
+            enough = len(failures) + TRIES
+            await until(lambda n=enough: len(failures) >= n and "tries until it can" in caplog.text)
+            await asyncio.to_thread(own_server.process.start)
+        gate.may_end = 2 * TASKS
         assert await group == list(range(TASKS))
     await _assert_each_ended_once(app, group)
     # One line for each outage and each of the worker's concerns at most, not one for each task.
@@ -49,36 +116,52 @@ async def test_a_killed_server_comes_back(own_server: Restartable, make_app: Any
     assert "Traceback" not in caplog.text
 
 
-async def test_connections_are_cut_again_and_again(own_server: Restartable, make_app: Any) -> None:
+async def test_connections_are_cut_again_and_again(
+    own_server: Restartable, make_app: Any, until: Any, gate: Gate, failures: list[StoreUnavailableError]
+) -> None:
     async with Proxy(own_server.port) as proxy:
         through = own_server.url.replace(f":{own_server.port}", f":{proxy.port}")
         app: AsyncOmniQ = make_app(through, lease=5)
         await app.open()
-        group = await _work(app).map(range(TASKS))
-        async with app.workers(concurrency=10):
+        group = await app.task(max_retries=0)(hold).map(range(TASKS))
+        async with app.workers(concurrency=PLACES):
             for _ in range(5):
-                await asyncio.sleep(0.1)
+                gate.may_end += 40
+                await until(gate.holds_all)
+                proxy.stalls = True  # so that the cut meets calls that are under way
+                gate.may_end += PLACES
+                await until(lambda: gate.ended == gate.may_end)
                 proxy.cut()
+                proxy.stalls = False
+            gate.may_end = 2 * TASKS
             assert await group == list(range(TASKS))
+        assert failures, "no cut met a call"
         await _assert_each_ended_once(app, group)
         await app.close()
 
 
-async def test_answers_that_never_come(own_server: Restartable, make_app: Any) -> None:
+async def test_answers_that_never_come(
+    own_server: Restartable, make_app: Any, until: Any, gate: Gate, failures: list[StoreUnavailableError]
+) -> None:
     """The server carries writes out, and the connection breaks before it has said so."""
     async with Proxy(own_server.port) as proxy:
         through = own_server.url.replace(f":{own_server.port}", f":{proxy.port}")
         app: AsyncOmniQ = make_app(through, lease=5)
         await app.open()
-        group = await _work(app).map(range(TASKS))
-        async with app.workers(concurrency=10):
+        group = await app.task(max_retries=0)(hold).map(range(TASKS))
+        async with app.workers(concurrency=PLACES):
             for _ in range(3):
-                await asyncio.sleep(0.1)
+                gate.may_end += 80
+                await until(gate.holds_all)
+                before = proxy.swallowed
                 proxy.swallows_answers = True
-                await asyncio.sleep(0.05)
+                gate.may_end += PLACES
+                await until(lambda before=before: gate.ended == gate.may_end and proxy.swallowed > before)
                 proxy.cut()
                 proxy.swallows_answers = False
+            gate.may_end = 2 * TASKS
             assert await group == list(range(TASKS))
+        assert any(error.sent for error in failures), "no answer was lost"
         await _assert_each_ended_once(app, group)
         await app.close()
 

@@ -264,10 +264,12 @@ async def test_outcome_that_waits_for_a_blocked_loop_keeps_its_lease(make_app: A
 
 
 async def test_lost_lease_stops_the_task_and_nothing_is_written(app: AsyncOmniQ, until: Any) -> None:
+    begun: list[int] = []
     stopped: list[int] = []
 
     @app.task
     async def hang() -> None:
+        begun.append(1)
         try:
             await asyncio.Event().wait()
         finally:
@@ -275,13 +277,15 @@ async def test_lost_lease_stops_the_task_and_nothing_is_written(app: AsyncOmniQ,
 
     async with app.workers(concurrency=1) as pool:
         handle = await hang.enqueue()
-        await until(lambda: pool._running)
+        await until(lambda: begun)
         await handle.cancel()
         await handle.retry()
         # The same worker takes it again, under a newer claim, while the old attempt is being stopped.
         await until(lambda: any(claimed.record.claims == 2 for claimed, _ in pool._running.values()))
+        await until(lambda: len(begun) == 2)
         await handle.cancel()
         await until(lambda: not pool._running)
+        assert stopped == [1, 1]
     assert await handle.status() is TaskStatus.CANCELLED
 
 

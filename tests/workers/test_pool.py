@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -213,7 +214,9 @@ async def test_time_to_live_ends_a_task_that_nobody_started(app: AsyncOmniQ, unt
         pytest.fail("it ran")
 
     handle = await late.enqueue()
-    await until(lambda: time.sleep(0.05) is None)
+    end = (await handle.task()).expires_at
+    assert end is not None
+    await until(lambda: datetime.now(UTC) > end)
     async with app.workers():
         result = await handle.wait()
     assert result.status is TaskStatus.EXPIRED

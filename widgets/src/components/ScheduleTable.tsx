@@ -73,9 +73,11 @@ const ScheduleRow = memo(({ schedule }: { schedule: Schedule }) => {
       </td>
       <td class="oq-col-count">{formatCount(runs)}</td>
       <td class="oq-col-action">
-        {status === "active" && <CommandButton op="pause_schedule" args={args} label="Pause" name={`Pause ${func}`} />}
+        {status === "active" && (
+          <CommandButton op="pause_schedule" args={args} label="Pause" name={`Pause ${func} ${id}`} />
+        )}
         {status === "paused" && (
-          <CommandButton op="resume_schedule" args={args} label="Resume" name={`Resume ${func}`} />
+          <CommandButton op="resume_schedule" args={args} label="Resume" name={`Resume ${func} ${id}`} />
         )}
       </td>
     </tr>

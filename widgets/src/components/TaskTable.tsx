@@ -1,4 +1,5 @@
 import { useSignal } from "@preact/signals";
+import type { ComponentChildren } from "preact";
 import { useRef } from "preact/hooks";
 import { plural } from "../format";
 import { hold } from "../hold";
@@ -96,14 +97,31 @@ function Table({ query, opened, onOpen }: Props) {
           {shown.newer > 0 ? `Held while you point at it: ${plural(shown.newer, "newer task")}` : ""}
         </span>
         <span class="oq-spacer" />
-        <button type="button" class="oq-button" disabled={page === 0} onClick={() => query.turn(-1)}>
+        <Turn possible={page > 0} onTurn={() => query.turn(-1)}>
           <Glyph name="left" /> Previous
-        </button>
-        <span class="oq-num oq-page">Page {page + 1}</span>
-        <button type="button" class="oq-button" disabled={!has_next} onClick={() => query.turn(1)}>
+        </Turn>
+        <span class="oq-num oq-page" role="status">
+          Page {page + 1}
+        </span>
+        <Turn possible={has_next} onTurn={() => query.turn(1)}>
           Next <Glyph name="right" />
-        </button>
+        </Turn>
       </div>
     </div>
+  );
+}
+
+interface TurnProps {
+  possible: boolean;
+  onTurn: () => void;
+  children: ComponentChildren;
+}
+
+/** A button of the pager. Were it `disabled` at the last page, it would lose the focus, and the reader his place. */
+function Turn({ possible, onTurn, children }: TurnProps) {
+  return (
+    <button type="button" class="oq-button" aria-disabled={!possible} onClick={possible ? onTurn : undefined}>
+      {children}
+    </button>
   );
 }

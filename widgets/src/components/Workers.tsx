@@ -15,7 +15,8 @@ export function Workers() {
           No worker is running. <span class="oq-code">%omniq start</span> starts some.
         </p>
       ) : (
-        <div class="oq-scroll">
+        // biome-ignore lint/a11y/noNoninteractiveTabindex: a scrollable region must be reachable to be scrolled by keys
+        <section class="oq-scroll" tabIndex={0} aria-label="Running workers">
           <table class="oq-table">
             <thead>
               <tr>
@@ -37,7 +38,7 @@ export function Workers() {
               ))}
             </tbody>
           </table>
-        </div>
+        </section>
       )}
     </Section>
   );

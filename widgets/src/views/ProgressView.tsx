@@ -42,14 +42,7 @@ export function ProgressView() {
         {done < total && (
           <CommandButton op="cancel_all" args={NOTHING} label="Cancel" name={`Cancel ${progress.title}`} />
         )}
-        {counts.failed > 0 && (
-          <CommandButton
-            op="retry_failed"
-            args={NOTHING}
-            label={total > 1 ? `Retry ${formatCount(counts.failed)} failed` : "Retry"}
-            name={`Retry the failed tasks of ${progress.title}`}
-          />
-        )}
+        {counts.failed > 0 && <RetryFailed progress={progress} />}
       </div>
       <div
         class="oq-progress-bar"
@@ -69,6 +62,14 @@ export function ProgressView() {
       {total > 1 && progress.failed.length > 0 && <FailedTasks rows={progress.failed} total={counts.failed} />}
     </div>
   );
+}
+
+function RetryFailed({ progress }: { progress: Progress }) {
+  const { title, total, counts } = progress;
+  const label = total > 1 ? `Retry ${formatCount(counts.failed)} failed` : "Retry";
+  // It begins with what is to be read on the button, for those who speak to it.
+  const name = total > 1 ? `${label} of ${title}` : `${label} ${title}`;
+  return <CommandButton op="retry_failed" args={NOTHING} label={label} name={name} />;
 }
 
 function Pace({ progress, done }: { progress: Progress; done: number }) {

@@ -10,7 +10,15 @@ const full: Partial<Model> = {
   totals: counts({ running: 1, failed: 1 }),
   throughput: { step: 1, end: NOW, finished: [1, 2], failed: [0, 1] },
   tasks: tasks(rows, { filter: { status: "failed", queue: "io", func: "fetch" } }),
-  schedules: [{ id: "s", func: "report", when: "0 9 * * *", status: "active", next_at: NOW, runs: 1 }],
+  workers: [{ id: "w", host: "h", pid: 1, type: "async", concurrency: 1, running: 0, queues: [], seen_at: NOW }],
+  schedules: ["s1", "s2"].map((id) => ({
+    id,
+    func: "report",
+    when: "0 9 * * *",
+    status: "active",
+    next_at: NOW,
+    runs: 1,
+  })),
   events: [event(), event({ event_type: "task.failed" })],
   progress: {
     ...state().progress,
@@ -28,6 +36,24 @@ describe.each(VIEWS)("%s", (view) => {
     const controls = page.all("button, select, input, [role=slider], [role=progressbar], [role=img]");
     const nameless = controls.filter((control) => !(control.getAttribute("aria-label") ?? control.textContent)?.trim());
     expect(nameless.map((control) => control.outerHTML)).toEqual([]);
+  });
+
+  it("tells every control from the others, and calls each by what is to be read on it", async () => {
+    const buttons = (await show(view, full)).all("button");
+    const named = buttons.filter((button) => button.hasAttribute("aria-label"));
+    const words = (text: string | null) => (text ?? "").replace(/[^\p{L}\p{N}]/gu, "");
+    const misnamed = named.filter(
+      (button) => !words(button.getAttribute("aria-label")).includes(words(button.textContent)),
+    );
+    expect(misnamed.map((button) => button.outerHTML)).toEqual([]);
+    const names = named.map((button) => button.getAttribute("aria-label"));
+    expect(names).toEqual([...new Set(names)]);
+  });
+
+  it("lets keys reach everything that scrolls", async () => {
+    const page = await show(view, full);
+    const reached = (each: HTMLElement) => each.tabIndex === 0 || each.querySelector("button, [tabindex='0']") !== null;
+    expect(page.all(".oq-scroll").filter((each) => !reached(each))).toEqual([]);
   });
 
   it("makes buttons of everything that can be pressed, of the kind that submits no form", async () => {

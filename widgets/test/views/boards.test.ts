@@ -29,7 +29,7 @@ describe("schedules", () => {
   it("shows when each runs next, and pauses it", async () => {
     const page = await show("schedules", { schedules: [schedule] });
     expect(page.texts(".oq-schedules tbody tr")).toEqual(["report0 9 * * *activein 1 min1,204Pause"]);
-    await page.click("Pause report");
+    await page.click("Pause report s1");
     expect(page.commands("pause_schedule")[0]?.args).toEqual({ schedule_id: "s1" });
   });
 
@@ -41,7 +41,7 @@ describe("schedules", () => {
       ],
     });
     expect(page.texts(".oq-schedules tbody .oq-col-action")).toEqual(["Resume", ""]);
-    await page.click("Resume report");
+    await page.click("Resume report s1");
     expect(page.commands("resume_schedule")[0]?.args).toEqual({ schedule_id: "s1" });
   });
 

@@ -59,8 +59,8 @@ describe("a group", () => {
       progress({ counts: counts({ succeeded: 95, failed: 5 }), failed, finished_at: NOW }),
     );
     expect(page.find(".oq-progress-state").textContent).toBe("Failed");
-    expect(page.button("Retry the failed tasks of fetch × 100").textContent).toBe("Retry 5 failed");
-    await page.click("Retry the failed tasks of fetch × 100");
+    expect(page.button("Retry 5 failed of fetch × 100").textContent).toBe("Retry 5 failed");
+    await page.click("Retry 5 failed of fetch × 100");
     expect(page.commands("retry_failed")).toHaveLength(1);
     expect(page.text).toContain("Failed tasks 1 of 5");
     await page.click("Retry fetch f1");
@@ -106,7 +106,7 @@ describe("one task", () => {
     expect(page.find<HTMLDetailsElement>("details").open).toBe(false);
     expect(page.find("pre").textContent).toContain("<script>x</script>");
     expect(page.all("script")).toHaveLength(0);
-    expect(page.button("Retry the failed tasks of train").textContent).toBe("Retry");
+    expect(page.button("Retry train").textContent).toBe("Retry");
     expect(page.all(".oq-legend")).toHaveLength(0);
     expect(page.find(".oq-pace").textContent).toBe("took 20 s");
   });
