@@ -115,3 +115,36 @@ async def test_other_errors_let_the_next_call_try(breaker: Breaker, time: Time, 
     with pytest.raises(type(error)):
         await breaker.call(Store(error), repeat=True)
     assert await breaker.call(Store(), repeat=True) == "answer"
+
+
+async def test_calls_that_come_during_a_trial_share_its_outcome(breaker: Breaker, time: Time) -> None:
+    for error in (away(), StoreError("redis://h", "no such table")):
+        breaker.failed(away())
+        time.now += LONGEST_PAUSE
+        answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+        async def ask(answer: asyncio.Future[str] = answer) -> str:
+            return await answer
+
+        trial = asyncio.ensure_future(breaker.call(ask, repeat=False))
+        store = Store()
+        others = [asyncio.ensure_future(breaker.call(store, repeat=False)) for _ in range(3)]
+        await asyncio.wait(others, timeout=0.01)
+        assert store.calls == 0, "one call at a time tries"
+        answer.set_exception(error)
+        await asyncio.gather(trial, return_exceptions=True)
+        outcomes = await asyncio.gather(*others, return_exceptions=True)
+        if isinstance(error, StoreUnavailableError):
+            assert all(isinstance(each, StoreUnavailableError) for each in outcomes)
+        else:
+            assert outcomes == ["answer"] * 3
+
+
+async def test_a_trial_that_is_cut_off_lets_one_of_those_who_wait_try(breaker: Breaker, time: Time) -> None:
+    breaker.failed(away())
+    time.now += LONGEST_PAUSE
+    trial = asyncio.ensure_future(breaker.call(asyncio.Event().wait, repeat=False))
+    other = asyncio.ensure_future(breaker.call(Store(), repeat=False))
+    await asyncio.wait([other], timeout=0.01)
+    trial.cancel()
+    assert await other == "answer"

@@ -96,11 +96,12 @@ async def test_a_killed_server_comes_back(
     failures: list[StoreUnavailableError],
     caplog: Any,
 ) -> None:
+    caplog.set_level("INFO", logger="omniq")
     app: AsyncOmniQ = make_app(own_server.url, lease=5)
     await app.open()
     group = await app.task(max_retries=0)(hold).map(range(TASKS))
     async with app.workers(concurrency=PLACES):
-        for _ in range(2):
+        for outage in (1, 2):
             gate.may_end += 100
             await until(gate.holds_all)
             await asyncio.to_thread(own_server.process.kill)
@@ -108,6 +109,8 @@ async def test_a_killed_server_comes_back(
             enough = len(failures) + TRIES
             await until(lambda n=enough: len(failures) >= n and "tries until it can" in caplog.text)
             await asyncio.to_thread(own_server.process.start)
+            # The heartbeats too: else the leases of the tasks that are held would end.
+            await until(lambda n=outage: caplog.text.count("its store is back after") >= n)
         gate.may_end = 2 * TASKS
         assert await group == list(range(TASKS))
     await _assert_each_ended_once(app, group)

@@ -17,6 +17,8 @@ TRIES = 4
 takes.
 """
 
+_TRIAL_SECONDS = 1.0
+
 _T = TypeVar("_T")
 
 
@@ -36,8 +38,9 @@ class Breaker:
     """A circuit breaker, with exponential back-off and jitter.
 
     While calls get through, it is closed. Once a call has found the store away, it is open: calls fail at once, without
-    a connection being tried. When its pause is over, one call may try (half-open): if it gets through, the breaker
-    closes; if not, the next pause is twice as long, up to `LONGEST_PAUSE`.
+    a connection being tried. When its pause is over, one call may try (half-open), and those that come meanwhile wait
+    a little for its outcome: if it gets through, the breaker closes; if not, the next pause is twice as long, up to
+    `LONGEST_PAUSE`.
 
     Args:
         url: The store, for messages; passwords masked.
@@ -58,6 +61,7 @@ class Breaker:
         self._failures = 0
         self._until = 0.0
         self._trying = False
+        self._waiting: list[asyncio.Future[None]] = []
         self._last: StoreUnavailableError | None = None
 
     @property
@@ -81,13 +85,30 @@ class Breaker:
 
     def succeeded(self) -> None:
         """A call got through."""
-        self._failures, self._trying, self._last = 0, False, None
+        self._failures, self._last = 0, None
+        self._end_trial()
 
     def failed(self, error: StoreUnavailableError) -> None:
         """A call did not."""
         self._until = self._clock() + pause_after(self._failures, self._chance())
         self._failures += 1
-        self._trying, self._last = False, error
+        self._last = error
+        self._end_trial()
+
+    def _end_trial(self) -> None:
+        self._trying = False
+        waiting, self._waiting = self._waiting, []
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
+
+    async def _await_trial(self) -> None:
+        """Wait a little for the call that tries. Failing at once instead, callers who do several things at a time, and
+        give up all when one fails, would cut the only trial off, each time anew.
+        """
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(future)
+        await asyncio.wait([future], timeout=_TRIAL_SECONDS)
 
     async def call(self, operation: Callable[[], Awaitable[_T]], *, repeat: bool) -> _T:
         """Carry out an operation, again after a pause where that is safe.
@@ -101,6 +122,8 @@ class Breaker:
             StoreUnavailableError: The store is away.
         """
         for attempt in range(1, TRIES + 1):
+            if self._trying:
+                await self._await_trial()
             self.admit()
             try:
                 value = await operation()
@@ -109,9 +132,9 @@ class Breaker:
                 if attempt == TRIES or (error.sent and not repeat):
                     raise
             except BaseException as error:
-                # A cancelled call says nothing about the store, but another must be let through.
-                self._trying = False
-                if not isinstance(error, asyncio.CancelledError):
+                if isinstance(error, asyncio.CancelledError):
+                    self._end_trial()  # it says nothing about the store, but another must be let through
+                else:
                     self.succeeded()
                 raise
             else:
