@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from msgspec.structs import replace
 from omniq import AsyncOmniQ
 from omniq.backends import objects_state, objects_upkeep
 from omniq.backends.files import FileDriver, Files
@@ -102,6 +103,28 @@ async def test_large_bodies_are_objects_of_their_own_and_go_with_their_records(s
 
 def _fields(record: Record) -> list[Any]:
     return [getattr(record, name) for name in Record.__struct_fields__]
+
+
+async def test_large_body_of_another_version_is_not_taken_for_the_one_that_is_replaced(tmp_path: Path) -> None:
+    here, there = f"file:///{tmp_path}/store", f"file:///{tmp_path}/../{tmp_path.name}/store"
+    # Two replicas, as two processes have them.
+    async with FileDriver(here) as driver, FileDriver(there) as behind:
+        assert driver._replica is not behind._replica
+        large, first = b"x" * 5000, _record("a", b"x" * 5000)
+        assert await driver.write([Insert(first)]) == [True]
+        assert await behind.get([("task", "a")]) == [first]
+        for body in (b"other", large):
+            (previous,) = await driver.get([("task", "a")])
+            assert previous is not None
+            assert await driver.write([Replace(replace(previous, body=body), previous)]) == [True]
+        (previous,) = await driver.get([("task", "a")])
+        assert previous is not None
+        assert await behind.write([Replace(replace(previous, state="done"), previous)]) == [True]
+        for each in (driver, behind):
+            (read,) = await each.get([("task", "a")])
+            assert read is not None
+            assert (read.state, read.version, read.body) == ("done", 4, large)
+    assert len(list((raw_files.root_of(here) / "blobs").iterdir())) == 1
 
 
 # --- a large backlog ---
