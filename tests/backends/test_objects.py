@@ -12,8 +12,9 @@ import polars as pl
 import pytest
 from msgspec.structs import replace
 from omniq import AsyncOmniQ
-from omniq.backends import objects_state, objects_upkeep
+from omniq.backends import objects_clock, objects_state, objects_upkeep
 from omniq.backends.files import FileDriver, Files
+from omniq.backends.objects_clock import BucketClock
 from omniq.backends.s3 import S3Driver
 from omniq.clock import SECOND, system_clock
 from omniq.core.settlement import Ended, Succeeded
@@ -220,6 +221,71 @@ async def test_objects_that_nobody_names_are_swept_up_after_a_day(
         for n in range(12):
             assert await driver.write([Insert(_record(f"{n}"))]) == [True]
     assert [path.name for path in (root / "blobs").iterdir()] == [young.name]
+
+
+# --- a bucket's clock ---
+
+
+class _Clocks:
+    """A machine's clock and a store's, in microseconds, and how long the way to the store is."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.uptime, self.machine_s, self.store_s, self.way = 0, 1_000 * SECOND, 1_000 * SECOND, 0
+        monkeypatch.setattr(objects_clock, "uptime", lambda: self.uptime)
+        monkeypatch.setattr(objects_clock, "system_clock", lambda: self.uptime + self.machine_s)
+
+    @property
+    def now(self) -> int:
+        return self.uptime + self.store_s
+
+    async def ask(self) -> int:
+        self.uptime += self.way
+        return self.now
+
+
+async def test_clock_is_compared_again_when_it_was_set_and_after_ten_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+    clocks = _Clocks(monkeypatch)
+    clock = BucketClock()
+    assert clock.is_doubtful
+    clock.begin(clocks.now)
+    assert not clock.is_doubtful
+    clocks.machine_s += 3600 * SECOND
+    assert clock.is_doubtful
+    assert clock() == clocks.now
+    clocks.store_s -= 5 * SECOND  # what the machine can't know
+    await clock.learn(clocks.ask)
+    assert not clock.is_doubtful
+    assert clock() == clocks.now
+    clocks.uptime += 601 * SECOND
+    assert clock.is_doubtful
+
+
+async def test_slow_answer_says_nothing_about_a_clock_that_is_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    clocks = _Clocks(monkeypatch)
+    clock = BucketClock()
+    clocks.way = 10 * SECOND
+    await clock.learn(clocks.ask)
+    assert clock() == clocks.now
+
+
+async def test_difference_at_the_end_of_a_long_opening_is_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    clocks = _Clocks(monkeypatch)
+    clock, then = BucketClock(), clocks.now
+    clocks.uptime += 30 * SECOND
+    clock.begin(then)
+    assert clock.is_doubtful
+    await clock.learn(clocks.ask)
+    assert clock() == clocks.now
+    clock.begin(then)  # a clone's
+    assert clock() == clocks.now
+
+
+async def test_clock_of_a_store_that_does_not_tell_the_time_is_the_machine_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    clocks = _Clocks(monkeypatch)
+    clock = BucketClock()
+    clock.begin(None)
+    assert not clock.is_doubtful
+    assert clock() == clocks.now
 
 
 # --- the URL ---
