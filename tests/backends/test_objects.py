@@ -18,7 +18,7 @@ from omniq.backends.objects_clock import BucketClock
 from omniq.backends.s3 import S3Driver
 from omniq.clock import SECOND, system_clock
 from omniq.core.settlement import Ended, Succeeded
-from omniq.errors import ConfigError
+from omniq.errors import ConfigError, StoreIOError
 from omniq.models.event import TaskEvent
 from omniq.models.record import Append, EventFilter, Insert, Op, Record, Replace
 from omniq.models.task import TaskSpec
@@ -187,6 +187,29 @@ async def test_old_events_become_parquet_files_that_are_queried_like_the_others(
         assert await driver.trim_log(100 * SECOND) == 100
         assert (await driver.query(EventFilter(types=("task.*",))))["ts"] == [n * SECOND for n in range(100, 300)]
         assert await driver.read_log(end) == ([], end)
+
+
+@pytest.mark.usefixtures("eager_upkeep")
+@pytest.mark.parametrize("error", [ImportError("no polars"), ValueError("it\nfails"), StoreIOError("a", "disk")])
+async def test_checkpoints_are_taken_though_events_can_not_be_merged(
+    file_url: str, error: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_: object) -> bytes:
+        raise error
+
+    monkeypatch.setattr(objects_upkeep, "to_parquet", fail)
+    root = raw_files.root_of(file_url)
+    events = [TaskEvent(n * SECOND, "task.started", f"{n}") for n in range(300)]
+    async with FileDriver(file_url) as driver:
+        for n in range(0, 300, 3):
+            assert await driver.write([Append(tuple(events[n : n + 3]))]) == [True]
+        assert (await driver.query(EventFilter()))["ts"] == [event.ts for event in events]
+    (checkpoint,) = (root / "checkpoints").iterdir()
+    assert int(checkpoint.name) > 90
+    assert sum(path.is_file() for path in (root / "log").rglob("*")) < 60
+    complaints = [record.getMessage() for record in caplog.records]
+    assert all("events stay as they are" in each and "\n" not in each for each in complaints)
+    assert len(complaints) == 1 or isinstance(error, StoreIOError)
 
 
 @pytest.mark.usefixtures("eager_upkeep")
