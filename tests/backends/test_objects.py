@@ -8,13 +8,15 @@ from typing import Any
 
 import polars as pl
 import pytest
+from msgspec.structs import replace
 from omniq import AsyncOmniQ
-from omniq.backends import objects_state, objects_upkeep
+from omniq.backends import objects_clock, objects_state, objects_upkeep
 from omniq.backends.files import FileDriver, Files
+from omniq.backends.objects_clock import BucketClock
 from omniq.backends.s3 import S3Driver
 from omniq.clock import SECOND, system_clock
 from omniq.core.settlement import Ended, Succeeded
-from omniq.errors import ConfigError
+from omniq.errors import ConfigError, StoreIOError
 from omniq.models.event import TaskEvent
 from omniq.models.record import Append, EventFilter, Insert, Op, Record, Replace
 from omniq.models.task import TaskSpec
@@ -102,6 +104,28 @@ def _fields(record: Record) -> list[Any]:
     return [getattr(record, name) for name in Record.__struct_fields__]
 
 
+async def test_large_body_of_another_version_is_not_taken_for_the_one_that_is_replaced(tmp_path: Path) -> None:
+    here, there = f"file:///{tmp_path}/store", f"file:///{tmp_path}/../{tmp_path.name}/store"
+    # Two replicas, as two processes have them.
+    async with FileDriver(here) as driver, FileDriver(there) as behind:
+        assert driver._replica is not behind._replica
+        large, first = b"x" * 5000, _record("a", b"x" * 5000)
+        assert await driver.write([Insert(first)]) == [True]
+        assert await behind.get([("task", "a")]) == [first]
+        for body in (b"other", large):
+            (previous,) = await driver.get([("task", "a")])
+            assert previous is not None
+            assert await driver.write([Replace(replace(previous, body=body), previous)]) == [True]
+        (previous,) = await driver.get([("task", "a")])
+        assert previous is not None
+        assert await behind.write([Replace(replace(previous, state="done"), previous)]) == [True]
+        for each in (driver, behind):
+            (read,) = await each.get([("task", "a")])
+            assert read is not None
+            assert (read.state, read.version, read.body) == ("done", 4, large)
+    assert len(list((raw_files.root_of(here) / "blobs").iterdir())) == 1
+
+
 # --- a large backlog ---
 
 
@@ -164,6 +188,29 @@ async def test_old_events_become_parquet_files_that_are_queried_like_the_others(
 
 
 @pytest.mark.usefixtures("eager_upkeep")
+@pytest.mark.parametrize("error", [ImportError("no polars"), ValueError("it\nfails"), StoreIOError("a", "disk")])
+async def test_checkpoints_are_taken_though_events_can_not_be_merged(
+    file_url: str, error: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_: object) -> bytes:
+        raise error
+
+    monkeypatch.setattr(objects_upkeep, "to_parquet", fail)
+    root = raw_files.root_of(file_url)
+    events = [TaskEvent(n * SECOND, "task.started", f"{n}") for n in range(300)]
+    async with FileDriver(file_url) as driver:
+        for n in range(0, 300, 3):
+            assert await driver.write([Append(tuple(events[n : n + 3]))]) == [True]
+        assert (await driver.query(EventFilter()))["ts"] == [event.ts for event in events]
+    (checkpoint,) = (root / "checkpoints").iterdir()
+    assert int(checkpoint.name) > 90
+    assert sum(path.is_file() for path in (root / "log").rglob("*")) < 60
+    complaints = [record.getMessage() for record in caplog.records]
+    assert all("events stay as they are" in each and "\n" not in each for each in complaints)
+    assert len(complaints) == 1 or isinstance(error, StoreIOError)
+
+
+@pytest.mark.usefixtures("eager_upkeep")
 async def test_what_is_over_is_deleted(file_url: str) -> None:
     root = raw_files.root_of(file_url)
     async with FileDriver(file_url) as driver:
@@ -195,6 +242,71 @@ async def test_objects_that_nobody_names_are_swept_up_after_a_day(
         for n in range(12):
             assert await driver.write([Insert(_record(f"{n}"))]) == [True]
     assert [path.name for path in (root / "blobs").iterdir()] == [young.name]
+
+
+# --- a bucket's clock ---
+
+
+class _Clocks:
+    """A machine's clock and a store's, in microseconds, and how long the way to the store is."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.uptime, self.machine_s, self.store_s, self.way = 0, 1_000 * SECOND, 1_000 * SECOND, 0
+        monkeypatch.setattr(objects_clock, "uptime", lambda: self.uptime)
+        monkeypatch.setattr(objects_clock, "system_clock", lambda: self.uptime + self.machine_s)
+
+    @property
+    def now(self) -> int:
+        return self.uptime + self.store_s
+
+    async def ask(self) -> int:
+        self.uptime += self.way
+        return self.now
+
+
+async def test_clock_is_compared_again_when_it_was_set_and_after_ten_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+    clocks = _Clocks(monkeypatch)
+    clock = BucketClock()
+    assert clock.is_doubtful
+    clock.begin(clocks.now)
+    assert not clock.is_doubtful
+    clocks.machine_s += 3600 * SECOND
+    assert clock.is_doubtful
+    assert clock() == clocks.now
+    clocks.store_s -= 5 * SECOND  # what the machine can't know
+    await clock.learn(clocks.ask)
+    assert not clock.is_doubtful
+    assert clock() == clocks.now
+    clocks.uptime += 601 * SECOND
+    assert clock.is_doubtful
+
+
+async def test_slow_answer_says_nothing_about_a_clock_that_is_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    clocks = _Clocks(monkeypatch)
+    clock = BucketClock()
+    clocks.way = 10 * SECOND
+    await clock.learn(clocks.ask)
+    assert clock() == clocks.now
+
+
+async def test_difference_at_the_end_of_a_long_opening_is_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    clocks = _Clocks(monkeypatch)
+    clock, then = BucketClock(), clocks.now
+    clocks.uptime += 30 * SECOND
+    clock.begin(then)
+    assert clock.is_doubtful
+    await clock.learn(clocks.ask)
+    assert clock() == clocks.now
+    clock.begin(then)  # a clone's
+    assert clock() == clocks.now
+
+
+async def test_clock_of_a_store_that_does_not_tell_the_time_is_the_machine_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    clocks = _Clocks(monkeypatch)
+    clock = BucketClock()
+    clock.begin(None)
+    assert not clock.is_doubtful
+    assert clock() == clocks.now
 
 
 # --- the URL ---

@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from omniq.backends import redis as module
 from omniq.backends import redis_clock
 from omniq.backends.redis import RedisDriver
 from omniq.backends.redis_clock import StoreClock
 from omniq.models.event import TaskEvent
 from omniq.models.record import Append, EventFilter, Filter, Insert, Op, Record, Replace
+from omniq.testing.clock import FakeClock
 from omniq.testing.harness import scan_all
 
 from tests.servers.process import free_port
@@ -117,6 +119,22 @@ async def test_nothing_is_left_of_what_was_deleted(server: RedisServer) -> None:
 
 
 # --- the clock ---
+
+
+async def test_claim_by_a_clock_that_has_gone_back_says_when_to_look_again(server: RedisServer) -> None:
+    clock = FakeClock()
+    async with RedisDriver(server.url(uuid.uuid4().hex), clock=clock) as driver:
+        due_at = clock()
+        # More than one claim looks at.
+        records = [replace(_record(f"{n:04}", partition=f"p{n % 3}"), due_at=due_at) for n in range(6000)]
+        await driver.write([Insert(record) for record in records])
+        clock.now -= 50_000
+        for _ in range(3):
+            assert await driver.claim("task", None, "me", 2, SECOND) == []
+            assert await driver.next_due("task") == due_at
+        clock.now = due_at
+        claimed = [record for _ in range(3) for record in await driver.claim("task", None, "me", 3000, SECOND)]
+        assert sorted(record.key for record in claimed) == [record.key for record in records]
 
 
 class _Machine:

@@ -14,7 +14,7 @@ from typing import Any
 import nats
 import pytest
 from nats.js import JetStreamContext
-from omniq import AsyncOmniQ, ConfigError
+from omniq import AsyncOmniQ, ConfigError, TaskFailed
 from omniq.backends.nats import NATSDriver
 from omniq.errors import (
     StoreCorruptError,
@@ -334,6 +334,27 @@ async def test_large_body_that_was_deleted_is_one_clear_line(server: NATS, store
             await driver.get([("task", "large")])
         assert_one_line(caught.value, "the body of the task 'large' is gone")
         assert (await driver.get([("task", "small")]))[0] is not None
+
+
+async def test_task_whose_large_body_was_deleted_fails_and_holds_up_no_other(
+    make_app: Any, server: NATS, store_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    app: AsyncOmniQ = make_app(store_url)
+    app.task(name="f")(len)
+    before, lost, after = [await app.enqueue("f", args=("x" * n,)) for n in (1, 20_000, 2)]
+    async with _jetstream(server) as jetstream:
+        await jetstream.purge_stream(f"OMNIQ_{store_url.rpartition('=')[2]}_ASIDE")
+    async with app.workers() as pool:
+        await pool.drain()
+    assert [await before.result(timeout=10), await after.result(timeout=10)] == [1, 2]
+    assert await lost.status() == "failed"
+    with pytest.raises(TaskFailed, match="can't be read"):
+        await lost.result(timeout=10)
+    assert (await app.stats()).totals == {"failed": 1, "succeeded": 2}
+    listed = (await app.list_tasks()).tasks
+    assert {task.id for task in listed} == {before.id, lost.id, after.id}
+    await app.close()
+    assert "could not be deleted" not in caplog.text
 
 
 async def test_stream_that_was_deleted_is_one_clear_line(server: NATS, store_url: str) -> None:

@@ -431,3 +431,25 @@ async def test_server_s_clock_counts_where_the_machine_s_is_wrong(
         assert driver.clone().clock is driver.clock
     # To the second, and the machine may be busy between the two looks.
     assert re.search(r"[89]\d s off the store's", caplog.text)
+
+
+async def test_machine_s_clock_that_is_set_meanwhile_takes_no_task_from_its_worker(
+    s3_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right, wrong_by = time.time_ns, [-3600]
+    monkeypatch.setattr(time, "time_ns", lambda: right() + wrong_by[0] * 1_000_000_000)
+
+    def off(moment: int | None) -> float:
+        assert moment is not None
+        return abs(moment - right() // 1000) / SECOND
+
+    async with S3Driver(s3_url) as driver, S3Driver(f"{s3_url}/") as other:
+        for seconds in (-3600, 0, 3600, -90, 0):
+            wrong_by[0] = seconds
+            assert off(driver.clock()) < 10, "at once, though nobody has asked the store yet"
+            assert await driver.write([Insert(_record(f"{seconds}", now=0))]) == [True]
+            (held,) = await driver.claim("task", None, "worker", 1, 60 * SECOND)
+            assert off(held.due_at) < 70
+            assert await other.claim("task", None, "other", 1, 60 * SECOND) == []
+            assert await driver.write([Delete(held)]) == [True]
+            assert off(other.clock()) < 10

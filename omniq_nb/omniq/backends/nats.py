@@ -194,7 +194,8 @@ class NATSDriver(RemoteDriver):
                 return []
         (rows,) = await self._submit([take])
         assert isinstance(rows, list)
-        return await self._records(store, rows)
+        # They are the caller's by now, whatever became of a body: whoever can't read the record settles it.
+        return await self._records(store, rows, instead=b"")
 
     def _finds(self, store: Store, take: Take) -> bool:
         now = self.clock()
@@ -267,17 +268,24 @@ class NATSDriver(RemoteDriver):
         assert store is not None
         await self.call(store.catch_up, repeat=True)
 
-    async def _records(self, store: Store, rows: Sequence[Row]) -> list[Record]:
-        """Records of the caller's own, their bodies fetched where those lie aside."""
+    async def _records(self, store: Store, rows: Sequence[Row], *, instead: bytes | None = None) -> list[Record]:
+        """Records of the caller's own, their bodies fetched where those lie aside.
+
+        Args:
+            store: Where they lie.
+            rows: The records.
+            instead: The body of a record whose own is gone; ``None``: it must not be.
+        """
         records = [record_of(row) for row in rows]
         apart = [(record, row.blob) for record, row in zip(records, rows, strict=True) if row.blob is not None]
         if apart:
             names = [name for _, name in apart]
             bodies = await self.call(lambda: store.read_blobs(names), repeat=True)
             for (record, _), body in zip(apart, bodies, strict=True):
-                if body is None:
+                found = body if body is not None else instead
+                if found is None:
                     raise _GoneError(record.kind, record.key)
-                record.body = body
+                record.body = found
         return records
 
     async def _find(self, find: Callable[[Replica], Sequence[Row]]) -> list[Record]:

@@ -28,6 +28,7 @@ _ROWS, _SEGMENTS = 500, 20_000
 """What one piece of a snapshot holds."""
 _AT_ONCE = 16
 """Messages under way at a time."""
+_NO_MESSAGE = frozenset({"message not found", "no message found"})
 _ABANDONED = 600 * 1_000_000
 """Microseconds after which nobody is about to name a blob any more."""
 
@@ -133,7 +134,8 @@ class Aside:
                 try:
                     await self._connection.request(f"STREAM.MSG.DELETE.{self._stream}", {"seq": seq, "no_erase": True})
                 except JetStreamError as error:
-                    if error.description != "message not found" and not error.is_missing:  # somebody else was faster
+                    # Somebody else was faster, or has emptied the stream.
+                    if error.description not in _NO_MESSAGE and not error.is_missing:
                         raise
 
     # --- snapshots ---

@@ -21,7 +21,8 @@ What it costs, in requests: an enqueue, a claim and a settlement (task, result a
 a batch of thousands; so a task costs three, and a batch of any size three as well. What reads (a look for tasks, a
 result, a count) is one GET that finds nothing new, or one per commit of others. Who loses a race for a name pays two
 requests more. A body of more than 2 kB is one PUT and one GET of its own. Every 256 commits a checkpoint takes about
-six requests, and deleting commits is free at S3 and Google. Listing is needed at opening and at checkpoints only.
+six requests, and deleting commits is free at S3 and Google. Listing is needed at opening and at checkpoints only, and
+of a bucket every ten minutes, for the time.
 
 What limits it: commits come one after the other, some 15 a second at a bucket, hundreds to thousands on a disk, however
 many tasks are in each. A million waiting records take about 700 MB of memory, and some seconds to open.
@@ -31,13 +32,11 @@ from __future__ import annotations
 
 import abc
 import asyncio
-import logging
 import random
 from collections.abc import Collection, Sequence
 from typing import Any, ClassVar, Unpack
 from urllib.parse import parse_qs, urlsplit
 
-from ..clock import Clock, system_clock
 from ..errors import (
     ConfigError,
     NotOpenError,
@@ -60,15 +59,11 @@ from .objects_state import Listener, join, leave, seconds_now
 from .objects_store import ObjectStore
 from .objects_upkeep import Upkeep
 
-logger = logging.getLogger("omniq")
-
 _OPS_PER_COMMIT = 10_000
 _BUSY_SECONDS = 60.0
 _LONGEST_PAUSE = 0.5
 _CONTENDED_SECONDS = 1.0
 """After a lost race the driver looks before it writes, for so long."""
-_CLOCK_TOLERANCE = 2_000_000
-"""Microseconds by which the machine's clock may differ from the store's, which is known to the second."""
 _BODY_TRIES = 5
 _MARKER_TEXT = b"OmniQ "
 
@@ -127,11 +122,10 @@ class ObjectDriver(RemoteDriver, Listener):
         return type(self), self.url, repr(sorted(self.options.items(), key=lambda item: item[0]))
 
     def _set_clock(self, time: int | None) -> None:
-        if time is not None and self.clock is system_clock:
-            offset = time - system_clock()
-            if abs(offset) > _CLOCK_TOLERANCE:
-                logger.warning("this machine's clock is %+.0f s off the store's, which counts", -offset / 1e6)
-                self.clock = _shifted(offset)
+        """For a store that has a clock: take what that one showed at opening."""
+
+    async def keep_time(self) -> None:
+        """For a store that has a clock: compare with that one, where it is time to."""
 
     async def _check_marker(self, log: Log) -> None:
         text = _MARKER_TEXT + b"%d\n" % FORMAT
@@ -199,6 +193,7 @@ class ObjectDriver(RemoteDriver, Listener):
     async def _commit(self, requests: list[Request]) -> Sequence[Any]:
         """Decide, and write what was decided, again and again until nobody else was faster."""
         assert self._store is not None
+        await self.keep_time()
         await self._store.take_turn()
         try:
             return await self._commit_in_turn(requests)
@@ -397,7 +392,3 @@ def _share(request: Request) -> float:
     if isinstance(request, Note):
         return 0.6  # one at most in a commit
     return (len(request.ops) if isinstance(request, Write) else 1) / _OPS_PER_COMMIT
-
-
-def _shifted(offset: int) -> Clock:
-    return lambda: system_clock() + offset

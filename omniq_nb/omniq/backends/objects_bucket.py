@@ -12,14 +12,15 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 from urllib.parse import unquote, urlsplit
 
-from ..clock import from_datetime
+from ..clock import from_datetime, system_clock
 from ..errors import ConfigError, StoreDeniedError, StoreError, StoreUnavailableError, ValueTooLargeError
 from ..masking import mask_url
-from ..storage.driver import Capabilities
+from ..storage.driver import Capabilities, DriverSettings
 from .objects import ObjectDriver
+from .objects_clock import BucketClock
 from .objects_store import ObjectStore
 
 CONNECT_SECONDS, READ_SECONDS = 5, 30
@@ -112,6 +113,21 @@ class BucketDriver(ObjectDriver):
         atomic_batches=True, pushes=False, shared=True, durable=True, own_clock=True
     )
     bucket_class: ClassVar[type[Bucket]]
+
+    def __init__(self, url: str, **settings: Unpack[DriverSettings]) -> None:
+        super().__init__(url, **settings)
+        if self.clock is system_clock:
+            self.clock = BucketClock()
+
+    def _set_clock(self, time: int | None) -> None:
+        if isinstance(self.clock, BucketClock):
+            self.clock.begin(time)
+
+    async def keep_time(self) -> None:
+        clock, bucket = self.clock, self._store
+        if isinstance(clock, BucketClock) and clock.is_doubtful:
+            assert isinstance(bucket, Bucket)
+            await self.call(lambda: clock.learn(bucket.look), repeat=True)
 
     def make_store(self) -> ObjectStore:
         parts = urlsplit(self.url)

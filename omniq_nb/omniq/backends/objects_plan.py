@@ -76,7 +76,8 @@ def has_large_bodies(ops: Sequence[Op]) -> bool:
 def large_bodies(state: State, ops: Sequence[Op], now: int) -> tuple[Blobs, dict[str, bytes]]:
     """The objects that large bodies get, and those that are still to be written.
 
-    A body that stays as it is stays where it is.
+    A body that stays as it is stays where it is, if the state has the version that is replaced: then the object is
+    there as long as the fence holds. What else a state that is behind the times says of a record may be gone.
     """
     names: Blobs = {}
     missing: dict[str, bytes] = {}
@@ -85,14 +86,26 @@ def large_bodies(state: State, ops: Sequence[Op], now: int) -> tuple[Blobs, dict
             continue
         record = op.record
         digest = digest_of(record.body)
-        old = state.find(record.kind, record.key)
-        if old is not None and old.blob is not None and old.blob.endswith(digest):
-            names[record.kind, record.key, digest] = old.blob
-        else:
+        place = (record.kind, record.key, digest)
+        if names.get(place) in missing:
+            continue
+        name = _kept_blob(state, op.previous, digest) if isinstance(op, Replace) else None
+        if name is None:
             name = blob_name(now, digest)
-            names[record.kind, record.key, digest] = name
             missing[name] = record.body
+        names[place] = name
     return names, missing
+
+
+def _kept_blob(state: State, previous: Record, digest: str) -> str | None:
+    old = state.find(previous.kind, previous.key)
+    if old is None or old.blob is None or not old.blob.endswith(digest) or not _is_version(old, previous):
+        return None
+    return old.blob
+
+
+def _is_version(row: Row, record: Record) -> bool:
+    return row.version == record.version and row.created_at == record.created_at
 
 
 class Plan:
@@ -189,9 +202,7 @@ class Plan:
 
     def _fenced(self, previous: Record) -> Row | None:
         row = self._current((previous.kind, previous.key))
-        if row is None or row.version != previous.version or row.created_at != previous.created_at:
-            return None
-        return row
+        return row if row is not None and _is_version(row, previous) else None
 
     def _insert(self, op: Insert, blobs: Blobs) -> bool:
         record = op.record

@@ -83,6 +83,7 @@ class Upkeep:
         self._log_start = 1
         self._checkpoints = 0
         self._swept: dict[str, str] = {}
+        self._complaints: set[str] = set()
         self._running: asyncio.Task[None] | None = None
         self._deleting: set[asyncio.Task[None]] = set()
 
@@ -100,18 +101,31 @@ class Upkeep:
 
     async def _run(self) -> None:
         try:
-            await self._set_events_aside()
-            await self._merge_segments()
-            await self._take_checkpoint()
-            await self._delete_commits()
-            self._checkpoints += 1
-            if self._checkpoints % _CHECKPOINTS_PER_SWEEP == 0:
-                await self._sweep()
-        except StoreError as error:
-            # Nothing is lost: it is done when it is due again.
-            logger.warning("a checkpoint could not be taken, a later one will: %s", error)
+            await self._try(self._shorten, "a checkpoint could not be taken, a later one will")
+            # By itself, as it needs a library that may fail in its own ways, and nothing needs it.
+            await self._try(self._merge_segments, "small objects with events stay as they are, for now")
         finally:
             self._running = None
+
+    async def _try(self, work: Callable[[], Awaitable[None]], complaint: str) -> None:
+        """Do something, and complain if it fails: nothing is lost, as it is done when it is due again."""
+        try:
+            await work()
+        except StoreError as error:
+            logger.warning("%s: %s", complaint, error)
+        except Exception as error:  # noqa: BLE001 -- polars may be missing or broken: nobody's call may fail for that
+            if complaint not in self._complaints:
+                self._complaints.add(complaint)
+                logger.warning("%s: %s", complaint, " ".join(f"{type(error).__name__}: {error}".split()))
+
+    async def _shorten(self) -> None:
+        """Make the log short."""
+        await self._set_events_aside()
+        await self._take_checkpoint()
+        await self._delete_commits()
+        self._checkpoints += 1
+        if self._checkpoints % _CHECKPOINTS_PER_SWEEP == 0:
+            await self._sweep()
 
     def delete_soon(self, names: Collection[str]) -> None:
         """Delete objects beside the caller's work."""

@@ -26,7 +26,7 @@ from msgspec.structs import replace
 
 from ..clock import SECOND, system_clock
 from ..models.event import TaskEvent
-from ..models.record import Append, Extend, Insert, Op, Record, Replace
+from ..models.record import Append, Delete, Extend, Insert, Op, Record, Replace
 from ..storage.driver import Driver
 
 KIND = "task"
@@ -233,6 +233,11 @@ async def claim_until_killed(racer: Racer) -> None:
         await asyncio.sleep(0.001)
 
 
+async def remove(racer: Racer) -> None:
+    """Delete the records."""
+    await racer.driver.write([Delete(record) for record in racer.seen])
+
+
 async def poke(racer: Racer) -> None:
     """Insert a record now and then."""
     now = system_clock()
@@ -250,7 +255,8 @@ def _batches(racer: Racer, items: list[T]) -> Iterator[list[T]]:
 
 
 ROLES: dict[str, Callable[[Racer], Awaitable[None]]] = {
-    role.__name__: role for role in (drain, contend, beat, steal, report, write_until_killed, claim_until_killed, poke)
+    role.__name__: role
+    for role in (drain, contend, beat, steal, report, write_until_killed, claim_until_killed, remove, poke)
 }
 
 

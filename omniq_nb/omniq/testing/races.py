@@ -27,6 +27,9 @@ from ..models.record import EventFilter, Filter
 from .harness import KIND, DriverHarness, StoreUnderTest, changed, driver_test, keys, scan_all
 from .racer import ROLES, Log, Note, Part, play_as_a_process, prepared
 
+_LARGE = 100_000
+"""Bytes of a body for which a driver may have another place than for its record."""
+
 
 class RaceTests(DriverHarness):
     """Proves atomicity: whatever racers believe to have done, by a log of their own, is what the store says."""
@@ -196,6 +199,19 @@ class RaceTests(DriverHarness):
         assert set(keys(again)) == running
         assert {(record.version, record.claims) for record in again} == {(3, 2)}
         assert await store.counts_match() == {("default", "running"): 600}
+
+    @driver_test
+    async def test_large_bodies_are_there_anew_after_another_process_deleted_the_records(
+        self, store: StoreUnderTest
+    ) -> None:
+        self._needs_several_processes()
+        records = [store.record(f"{n:04}", body=bytes([n]) * _LARGE) for n in range(3)]
+        await store.put(*records)
+        await _in_processes(self, store, _parts(self, store, ["remove"], size=len(records)))
+        # Not read before: what this process remembers of them is out of date.
+        await store.put(*records)
+        assert await store.driver.get([(KIND, record.key) for record in records]) == records
+        assert [record.body for record in await store.claim()] == [record.body for record in records]
 
     @driver_test
     async def test_another_process_wakes_our_watchers(self, store: StoreUnderTest) -> None:

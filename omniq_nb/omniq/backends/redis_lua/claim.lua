@@ -5,6 +5,7 @@
 -- Gives the moment, then key and value of each record, in order.
 
 local PROMOTED = 5000 -- records that one claim makes ready at most, so that it never holds the server up for long
+local PUT_BACK = 5000 -- and as many that it finds ready too early
 
 local CLAIM_KEPT = 600000 -- milliseconds for which a claimer may ask again
 
@@ -90,7 +91,7 @@ for _, source in ipairs(partitions) do
   if limit > 0 and advance(source) then open[#open + 1] = source end
 end
 
-local written, taken = {}, {number_of_claim}
+local written, taken, put_back = {}, {number_of_claim}, 0
 local now_bytes, due_bytes = eight(now), eight(now + lease)
 
 local function claim(member, partition, key, value)
@@ -98,9 +99,16 @@ local function claim(member, partition, key, value)
     unpack_fields('>I8I8c8I4I4c8BI2I2I2', check(kind, key, value), 18)
   local state_at = HEADER_SIZE + of_partition + 1
   local its_place = place(value)
-  -- An entry that a clock which went back, or a hand, has left behind is none.
-  if band(flags, DUE) == 0 or (due_high - 2147483648) * 4294967296 + due_low > now
-    or its_place .. key ~= member or sub(value, HEADER_SIZE + 1, state_at - 1) ~= partition then
+  -- An entry that a write by a clock which had gone back, or a hand, has left behind is none.
+  if band(flags, DUE) == 0 or its_place .. key ~= member
+    or sub(value, HEADER_SIZE + 1, state_at - 1) ~= partition then
+    return
+  end
+  local due_at = (due_high - 2147483648) * 4294967296 + due_low
+  if due_at > now then
+    -- The clock has gone back since it was made ready. Its entry is about to go, and would be its only one.
+    add(names.later, key, due_at)
+    put_back = put_back + 1
     return
   end
   local state = sub(value, state_at, state_at + of_state - 1)
@@ -121,7 +129,7 @@ local function claim(member, partition, key, value)
   taken[#taken + 1] = fence(claimed)
 end
 
-while #open > 0 and #written < 2 * limit do
+while #open > 0 and #written < 2 * limit and put_back < PUT_BACK do
   local members, owners = {}, {}
   merge(open, before, advance, limit - #written / 2, function(source)
     members[#members + 1], owners[#owners + 1] = source.member, source.partition
