@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -44,6 +45,14 @@ _FIXED = {"url", *COMPONENTS, "large_values", "large_value_bytes", "storage_opti
 """Fields that only the opening of an app looks at."""
 _GET_PAGE = 500
 _CONCURRENT = 100
+
+
+def _no_task(value: object) -> OptionError:
+    if inspect.iscoroutine(value):
+        value.close()  # else Python would complain, later, that nobody awaited it
+        return OptionError(f"{value.__name__}() was called: pass the function itself, and its arguments after it")
+    name = getattr(value, "__name__", None) or repr(value)
+    return OptionError(f"{name} is no task: write @omniq.task above its definition, or pass its registered name")
 
 
 def _limit(value: int) -> int:
@@ -245,11 +254,15 @@ class AsyncOmniQ(Displayed):
             SerializationError: An argument, or the function, can't be sent.
             DuplicateTaskError: ``task_id`` was given, and there is a task with that id.
         """
+        if isinstance(args, str | bytes) or not isinstance(args, Sequence):
+            raise OptionError(f"args is a list of the positional arguments: write [{args!r}]")
         if isinstance(func, str):
             name, entry = func, self._find(func)
             own: Any = entry.options if entry is not None and isinstance(entry.options, dict) else {}
-        else:
+        elif isinstance(func, TaskFunction):
             name, entry, own = func.name, self._entry(func), func.own_options
+        else:
+            raise _no_task(func)
         plan = make_plan(merge(own, options), self.config, name)
         (handle,) = await self._send(name, entry, plan, [(args, dict(kwargs or {}))], connection)
         return handle

@@ -18,7 +18,7 @@ from typing import Any
 from ._version import __version__
 from .app import AsyncOmniQ
 from .config import Config
-from .errors import OmniQError, StoreUnavailableError
+from .errors import ConfigError, OmniQError, StoreUnavailableError
 from .masking import mask_url
 from .models.task import TaskStatus
 from .models.worker import DEFAULT_CONCURRENCY, WorkerType
@@ -41,6 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OmniQError as error:
         print(f"omniq: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        # Whoever read the output has enough. What Python would still flush goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
 
 
 def _run(main_coroutine: Coroutine[Any, Any, int]) -> int:
@@ -64,6 +68,7 @@ async def _worker(options: argparse.Namespace) -> int:
     try:
         if not await _opened(app, stop):
             return 0
+        _refuse_own_memory(app)
         kind = WorkerType(options.type)
         queues = _names([options.queues]) if options.queues else None
         pool = await app.workers(kind, concurrency=options.concurrency, queues=queues).start()
@@ -81,6 +86,12 @@ async def _worker(options: argparse.Namespace) -> int:
         sys.stderr.flush()
         os._exit(0)
     return 0
+
+
+def _refuse_own_memory(app: AsyncOmniQ) -> None:
+    store = app.config.store_url("queue")
+    if store.startswith("memory:"):
+        raise ConfigError(f"{store} is each process's own memory, so no task can come: use a store that is shared")
 
 
 def _stop_on_signals(stop: asyncio.Event) -> None:
@@ -227,7 +238,7 @@ def _parser() -> argparse.ArgumentParser:
     worker.add_argument("--lease", metavar="SECONDS", help="how long a task is held without a heartbeat")
     worker.add_argument("--grace", type=float, default=GRACE_SECONDS, metavar="SECONDS",
                         help="how long running tasks may go on after a stop")  # fmt: skip
-    worker.add_argument("--drain", action="store_true", help="end when nothing is left to do")
+    worker.add_argument("--drain", action="store_true", help="end when no task is due or runs")
     worker.add_argument("--with-parent", nargs="?", type=int, const=os.getppid(), metavar="PID",
                         help="end when the process that started this one does")  # fmt: skip
 

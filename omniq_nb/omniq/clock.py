@@ -35,8 +35,11 @@ def from_datetime(moment: datetime, field: str) -> int:
     """An aware datetime as microseconds since 1970.
 
     Raises:
-        NaiveDatetimeError: ``moment`` has no time zone; ``field`` is named in the message.
+        OptionError: ``moment`` is no datetime; ``field`` is named in the message.
+        NaiveDatetimeError: It has no time zone.
     """
+    if not isinstance(moment, datetime):
+        raise OptionError(f"{field} must be a datetime, not {moment!r}")
     if moment.tzinfo is None or moment.utcoffset() is None:
         raise NaiveDatetimeError(field)
     return (moment - _EPOCH) // timedelta(microseconds=1)

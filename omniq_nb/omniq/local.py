@@ -23,4 +23,5 @@ def located(url: str) -> tuple[str, Path]:
 def pinned(url: str) -> str:
     """The URL; with an absolute path, if it leads to a file or directory of this machine."""
     parts = urlsplit(url)
-    return located(url)[0] if parts.scheme in _DEFAULTS and parts.path != "/:memory:" else url
+    # Whoever opens the store says what is wrong with the others.
+    return located(url)[0] if parts.scheme in _DEFAULTS and not parts.netloc and parts.path != "/:memory:" else url

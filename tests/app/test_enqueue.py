@@ -9,7 +9,7 @@ from typing import Any
 
 import omniq
 import pytest
-from omniq import AsyncOmniQ, ConfigError, OmniQError, OptionError, SerializationError, TaskStatus
+from omniq import AsyncOmniQ, ConfigError, OmniQError, OptionError, SerializationError, TaskFailed, TaskStatus
 from omniq.errors import DuplicateFunctionError, DuplicateTaskError, NaiveDatetimeError
 from omniq.registry import DEFAULT
 
@@ -258,3 +258,47 @@ async def test_app_belongs_to_one_loop_and_says_so(app: AsyncOmniQ) -> None:
             asyncio.run(app.stats())
 
     await asyncio.to_thread(on_another_loop)
+
+
+def _plain() -> None: ...
+
+
+async def _plain_coroutine() -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("func", "args", "complaint"),
+    [
+        (_plain, [], "_plain is no task: write @omniq.task above its definition"),
+        (lambda: None, [], "<lambda> is no task"),
+        (_plain_coroutine(), [], r"_plain_coroutine\(\) was called: pass the function itself"),
+        ("f", "abc", r"args is a list of the positional arguments: write \['abc'\]"),
+        ("f", 3, r"args is a list of the positional arguments: write \[3\]"),
+    ],
+)
+async def test_what_is_no_task_or_no_list_of_arguments_is_refused(
+    app: AsyncOmniQ, func: Any, args: Any, complaint: str
+) -> None:
+    with pytest.raises(OptionError, match=complaint):
+        await app.enqueue(func, args)
+    assert (await app.stats()).totals == {}
+
+
+async def test_a_call_that_can_never_be_made_is_not_tried_again(app: AsyncOmniQ) -> None:
+    @app.task(max_retries=5)
+    async def fetch(url: str) -> str:
+        return url + 1  # type: ignore[operator]
+
+    async with app.workers() as pool:
+        wrong: Any = fetch
+        for handle, attempts in ((await wrong.enqueue(), 1), (await fetch.options(max_retries=1).enqueue("x"), 2)):
+            with pytest.raises(TaskFailed, match="TypeError"):
+                await handle
+            assert (await handle.task()).attempt == attempts
+        await pool.drain()
+
+
+@pytest.mark.parametrize("url", ["sqlite://here.db", "file://here/files"])
+async def test_a_url_with_two_slashes_is_refused(url: str) -> None:
+    with pytest.raises(ConfigError, match="three slashes stand before a relative path"):
+        await AsyncOmniQ(url).open()

@@ -23,13 +23,13 @@ from pathlib import Path
 from typing import ClassVar, Unpack
 
 from ..errors import StoreError, StoreFullError, StoreIOError, StoreReadOnlyError, StoreUnavailableError
-from ..local import located
 from ..storage.driver import About, Capabilities, DriverSettings
 from ..storage.events import BaseEventStorage
 from ..storage.queue import BaseTaskQueue
 from ..storage.results import BaseResultStorage
 from ..storage.schedules import BaseScheduleStorage
 from .doorbell import Doorbell
+from .local_url import place_of
 from .objects import ObjectDriver
 from .objects_store import ObjectStore
 
@@ -231,7 +231,7 @@ class FileDriver(ObjectDriver):
     foreign_errors: ClassVar[tuple[type[BaseException], ...]] = (OSError,)
 
     def __init__(self, url: str, **settings: Unpack[DriverSettings]) -> None:
-        url, self.path = located(url)
+        url, self.path = place_of(url)
         super().__init__(url, **settings)
         self._bell = Doorbell(self.path / self.namespace / _WAKE, self._rung)
 

@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from .. import local
 from ..errors import (
     ConfigError,
     FileBusyError,
@@ -21,6 +20,7 @@ from ..errors import (
     StoreUnavailableError,
     ValueTooLargeError,
 )
+from .local_url import place_of
 
 APPLICATION_ID = 0x4F4D4E51  # "OMNQ", in the file's header
 SCHEMA_VERSION = 1
@@ -80,11 +80,14 @@ def translate(error: sqlite3.Error, url: str) -> StoreError:
 
 
 def located(url: str) -> tuple[str, Path]:
-    """`omniq.local.located`, of a URL that names a file."""
-    if urlsplit(url).path == "/:memory:":
+    """The URL with an absolute path, and that path, which is a file's."""
+    parts = urlsplit(url)
+    if parts.path == "/:memory:":
         # Each connection would have a database of its own.
         raise ConfigError("a store in memory is `memory://`, not `sqlite:///:memory:`")
-    return local.located(url)
+    if parts.query:
+        raise ConfigError(f"unknown part {parts.query!r} in the store's URL: sqlite:///FILE is all there is")
+    return place_of(url)
 
 
 def _is_shut(path: Path) -> bool:

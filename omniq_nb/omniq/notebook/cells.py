@@ -75,6 +75,11 @@ def _defined(shell: InteractiveShell, source: str, name: str) -> Callable[..., A
     filename = shell.compile.cache(text, shell.execution_count, raw_code=text)
     exec(_compile(shell, tree, filename), shell.user_global_ns, shell.user_ns)  # noqa: S102 -- the user's cell
     found = shell.user_ns[name]
+    if isinstance(found, TaskFunction) and (found.own_options or found.name != found.func.__name__):
+        raise OptionError(
+            f"the decorator's own options would be lost: write them after %%omniq_task (see `%%omniq_task?`), or leave "
+            f"the magic out: {name!r} is a task already"
+        )
     func = found.func if isinstance(found, TaskFunction) else found
     if not callable(func):
         raise OptionError(f"{name!r} is no function any more: its decorators made a {type(func).__name__} of it")

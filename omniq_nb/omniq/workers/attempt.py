@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
@@ -72,7 +73,8 @@ class Attempts:
                 raise
             return Raised(describe_error(error), class_names(error))
         except BaseException as error:  # noqa: BLE001 -- a task may raise anything, SystemExit too: the worker lives on
-            return Raised(describe_error(error), class_names(error))
+            final = isinstance(error, TypeError) and not _takes(function, args, kwargs)
+            return Raised(describe_error(error), class_names(error), final=final)
         try:
             data = self._serializer.dumps(value, f"the result of {spec.func}")
             return Succeeded(data if self._large is None else await self._keep(self._large, data, claimed.record))
@@ -103,6 +105,17 @@ class Attempts:
             if limit.expired():
                 raise TaskTimeoutError(timeout) from error
             raise  # the task's own
+
+
+def _takes(function: Callee, args: list[Any], kwargs: dict[str, Any]) -> bool:
+    """Whether a function can be called like that: no later try would change it."""
+    try:
+        inspect.signature(function.func).bind(*args, **kwargs)
+    except TypeError:
+        return False
+    except ValueError:
+        return True  # some functions in C have no signature
+    return True
 
 
 async def _patiently(what: str, ask: Callable[[], Awaitable[_T]]) -> _T:
