@@ -1,7 +1,9 @@
-"""``omniq doctor``: what a person reads who wants to know why nothing works."""
+"""The command line: what a person reads who wants to know why nothing works."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -27,3 +29,15 @@ def test_a_store_that_can_not_be_used(
     assert f"results      SQLite, sqlite:///{tmp_path}/file/x.db: the store" in said
     assert "events       odd://u:***@h: no backend for" in said
     assert "hunter2" not in said
+
+
+def test_a_worker_on_its_own_memory_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["worker", "--url", "memory://mine"]) == 2
+    assert "memory://mine is each process's own memory, so no task can come" in capsys.readouterr().err
+
+
+def test_a_reader_who_has_enough_gets_no_traceback(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/omniq.db"
+    command = f"{sys.executable} -m omniq.cli status --url {url} | true"
+    done = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -231,6 +231,8 @@ async def test_naive_moments_and_impossible_limits_are_refused(app: AsyncOmniQ) 
     for name in ("since", "until"):
         with pytest.raises(NaiveDatetimeError, match=name):
             await app.events(**{name: datetime(2026, 1, 1)})  # type: ignore[arg-type]  # noqa: DTZ001 -- the point
+        with pytest.raises(OptionError, match=f"{name} must be a datetime, not '2026-01-01'"):
+            await app.events(**{name: "2026-01-01"})  # type: ignore[arg-type]
     with pytest.raises(OptionError, match="limit"):
         await app.events(limit=-1)
 

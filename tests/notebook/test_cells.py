@@ -89,6 +89,7 @@ def test_magics_inside_of_a_cell_are_understood(shell: Any) -> None:
         ("x = 1\ndef work(:\n    pass", None, "no Python: .* \\(line 3\\)"),
         ("1 + 1", "not a name", "a cell's name"),
         ("from os import *\n1", "stars", "can't run as a task"),
+        ("import omniq\n@omniq.task(queue='io')\ndef own(): pass", None, "own options would be lost"),
     ],
 )
 def test_cells_that_can_be_no_task(shell: Any, cell: str, name: str | None, expected: str) -> None:
