@@ -25,6 +25,7 @@ from .pools import Workers, make_pool
 from .queue_manager import QueueManager, Stats
 from .registry import DEFAULT, Registered, Registry
 from .sending import Call, send
+from .storage.endings import Ending, each_of
 from .storage.results import StoredOutcome
 from .tasks import TaskFunction, register
 
@@ -80,6 +81,7 @@ class AsyncOmniQ(Displayed):
         self._parts: Parts | None = None
         self._opening: asyncio.Task[Parts] | None = None
         self._closed = False
+        self._ending = Ending()
         self._pools: list[WorkerPool] = []
         # Not where a thread's loop in the background runs it: code on another loop could not await the current app.
         self._becomes_current = True
@@ -108,18 +110,36 @@ class AsyncOmniQ(Displayed):
         await self._open_parts()
 
     async def close(self) -> None:
-        """Stop this app's workers and let go of the stores."""
-        pools, self._pools = self._pools, []
+        """Stop this app's workers and let go of the stores.
+
+        What was begun goes on when the call is interrupted; the workers hand back at once then.
+        """
         try:
-            for pool in pools:
-                await pool.stop()
-        finally:
-            parts, self._parts = self._parts, None
-            self._closed = True
-            if find_current() is self:
-                set_current(None)
-            if parts is not None:
-                await parts.close()
+            await self._ending.run(self._close)
+        except asyncio.CancelledError:
+            for pool in self._pools:
+                pool._hurry()  # noqa: SLF001 -- one who waits for all pools is no caller of each
+            raise
+
+    async def _close(self) -> None:
+        # Tasks that end in order may need the stores, so these go last.
+        await each_of(self._stop_pools, self._let_go)
+
+    async def _stop_pools(self) -> None:
+        while pools := tuple(self._pools):
+            try:
+                await each_of(*(pool.stop for pool in pools))
+            finally:
+                for pool in pools:
+                    self.forget_pool(pool)
+
+    async def _let_go(self) -> None:
+        self._closed = True
+        parts, self._parts = self._parts, None
+        if find_current() is self:
+            set_current(None)
+        if parts is not None:
+            await parts.close()
 
     async def __aenter__(self) -> Self:
         await self.open()

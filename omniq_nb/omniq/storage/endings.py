@@ -29,6 +29,11 @@ class Ending:
             task.add_done_callback(_log_failure)
             raise
 
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether it was itself cancelled, because the loop ends."""
+        return self._task is not None and self._task.cancelling() > 0
+
     async def wait(self) -> None:
         """Wait until nothing is under way."""
         task = self._under_way()
