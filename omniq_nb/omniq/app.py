@@ -106,6 +106,7 @@ class AsyncOmniQ(Displayed):
         Raises:
             StoreError: A store can't be used.
         """
+        await self._ending.wait()
         self._closed = False
         await self._open_parts()
 
@@ -135,7 +136,11 @@ class AsyncOmniQ(Displayed):
 
     async def _let_go(self) -> None:
         self._closed = True
-        parts, self._parts = self._parts, None
+        opening = self._opening
+        if opening is not None and opening.get_loop() is asyncio.get_running_loop():
+            opening.cancel()
+            await asyncio.wait([opening])
+        parts, self._parts, self._opening = self._parts, None, None
         if find_current() is self:
             set_current(None)
         if parts is not None:
@@ -197,13 +202,20 @@ class AsyncOmniQ(Displayed):
                     "this app belongs to another event loop: make one app per loop, or use OmniQ, which has its own"
                 )
             return self._parts
-        opening = self._opening or asyncio.create_task(self._make_parts())
-        self._opening = opening
+        opening = self._opening
+        if opening is None or opening.done() or opening.get_loop() is not asyncio.get_running_loop():
+            # What another loop had under way has ended with it.
+            opening = self._opening = asyncio.create_task(self._make_parts())
         try:
             # Whoever waits may be cancelled; the others wait for the same opening.
             return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            caller = asyncio.current_task()
+            if opening.cancelled() and caller is not None and not caller.cancelling():
+                raise NotOpenError(type(self).__name__) from None  # it was closed meanwhile
+            raise
         finally:
-            if opening.done():
+            if opening.done() and self._opening is opening:
                 self._opening = None
 
     async def _make_parts(self) -> Parts:
