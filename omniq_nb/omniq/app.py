@@ -26,6 +26,7 @@ from .pools import Workers, make_pool
 from .queue_manager import QueueManager, Stats
 from .registry import DEFAULT, Registered, Registry
 from .sending import Call, send
+from .storage.endings import Ending, each_of
 from .storage.results import StoredOutcome
 from .tasks import TaskFunction, register
 
@@ -89,6 +90,7 @@ class AsyncOmniQ(Displayed):
         self._parts: Parts | None = None
         self._opening: asyncio.Task[Parts] | None = None
         self._closed = False
+        self._ending = Ending()
         self._pools: list[WorkerPool] = []
         # Not where a thread's loop in the background runs it: code on another loop could not await the current app.
         self._becomes_current = True
@@ -113,22 +115,45 @@ class AsyncOmniQ(Displayed):
         Raises:
             StoreError: A store can't be used.
         """
+        await self._ending.wait()
         self._closed = False
         await self._open_parts()
 
     async def close(self) -> None:
-        """Stop this app's workers and let go of the stores."""
-        pools, self._pools = self._pools, []
+        """Stop this app's workers and let go of the stores.
+
+        What was begun goes on when the call is interrupted; the workers hand back at once then.
+        """
         try:
-            for pool in pools:
-                await pool.stop()
-        finally:
-            parts, self._parts = self._parts, None
-            self._closed = True
-            if find_current() is self:
-                set_current(None)
-            if parts is not None:
-                await parts.close()
+            await self._ending.run(self._close)
+        except asyncio.CancelledError:
+            for pool in self._pools:
+                pool._hurry()  # noqa: SLF001 -- one who waits for all pools is no caller of each
+            raise
+
+    async def _close(self) -> None:
+        # Tasks that end in order may need the stores, so these go last.
+        await each_of(self._stop_pools, self._let_go)
+
+    async def _stop_pools(self) -> None:
+        while pools := tuple(self._pools):
+            try:
+                await each_of(*(pool.stop for pool in pools))
+            finally:
+                for pool in pools:
+                    self.forget_pool(pool)
+
+    async def _let_go(self) -> None:
+        self._closed = True
+        opening = self._opening
+        if opening is not None and opening.get_loop() is asyncio.get_running_loop():
+            opening.cancel()
+            await asyncio.wait([opening])
+        parts, self._parts, self._opening = self._parts, None, None
+        if find_current() is self:
+            set_current(None)
+        if parts is not None:
+            await parts.close()
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -186,13 +211,20 @@ class AsyncOmniQ(Displayed):
                     "this app belongs to another event loop: make one app per loop, or use OmniQ, which has its own"
                 )
             return self._parts
-        opening = self._opening or asyncio.create_task(self._make_parts())
-        self._opening = opening
+        opening = self._opening
+        if opening is None or opening.done() or opening.get_loop() is not asyncio.get_running_loop():
+            # What another loop had under way has ended with it.
+            opening = self._opening = asyncio.create_task(self._make_parts())
         try:
             # Whoever waits may be cancelled; the others wait for the same opening.
             return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            caller = asyncio.current_task()
+            if opening.cancelled() and caller is not None and not caller.cancelling():
+                raise NotOpenError(type(self).__name__) from None  # it was closed meanwhile
+            raise
         finally:
-            if opening.done():
+            if opening.done() and self._opening is opening:
                 self._opening = None
 
     async def _make_parts(self) -> Parts:

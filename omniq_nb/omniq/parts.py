@@ -14,6 +14,7 @@ from .serialization import Serializer
 from .signing import Signer, embedded_secret
 from .storage.component import Component
 from .storage.driver import Driver
+from .storage.endings import each_of
 from .storage.events import BaseEventStorage
 from .storage.large import LargeValues, fetch, is_reference
 from .storage.queue import BaseTaskQueue
@@ -90,23 +91,15 @@ class Parts:
         self.waiter.poll_interval = config.poll_interval
 
     async def open(self) -> None:
-        opened: list[Driver] = []
         try:
             for driver in self.drivers:
                 await driver.open()
-                opened.append(driver)
         except BaseException:
-            for driver in opened:
-                await driver.close()
+            await each_of(*(driver.close for driver in self.drivers))
             raise
 
     async def close(self) -> None:
-        await self.waiter.close()
-        try:
-            await self.queue.close()
-        finally:
-            for driver in self.drivers:
-                await driver.close()
+        await each_of(self.waiter.close, self.queue.close, *(driver.close for driver in self.drivers))
 
 
 def _secret(config: Config, tasks: Driver) -> bytes:

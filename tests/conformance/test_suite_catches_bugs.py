@@ -328,6 +328,33 @@ class NeverCloses(_Broken):
         pass
 
 
+class ClosesByHalvesWhenInterrupted(_Broken):
+    _closing = False
+
+    async def open(self) -> None:
+        await super().open()
+        self._closing = False
+
+    async def close(self) -> None:
+        if not self._closing:
+            self._closing = True
+            await asyncio.sleep(0)
+            await super().close()
+
+
+class SaysTooEarlyThatItIsOpen(_Broken):
+    _opening = False
+
+    async def open(self) -> None:
+        if not self._opening:
+            self._opening = True
+            try:
+                await asyncio.sleep(0)
+                await super().open()
+            finally:
+                self._opening = False
+
+
 class AnswersWithoutBeingOpened(_Broken):
     def __init__(self, url: str, **options: Any) -> None:
         super().__init__(url, **options)
@@ -388,6 +415,8 @@ BUGS: list[tuple[type[_Broken], type[DriverHarness]]] = [
     (ReadsTheLogInOrderOfTime, EventTests),
     (AppendsEventsOfFailedOps, BatchTests),
     (NeverCloses, LifecycleTests),
+    (ClosesByHalvesWhenInterrupted, LifecycleTests),
+    (SaysTooEarlyThatItIsOpen, LifecycleTests),
     (AnswersWithoutBeingOpened, LifecycleTests),
     (DropsACancelledWriteHalfWay, LifecycleTests),
 ]

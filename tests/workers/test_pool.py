@@ -6,7 +6,7 @@ import asyncio
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -332,6 +332,143 @@ async def test_stopping_twice_and_closing_the_app_afterwards_is_fine(app: AsyncO
         await pool.stop()
     await app.close()
     await app.close()
+
+
+@pytest.fixture
+def heartbeats() -> Callable[[], list[str]]:
+    """The names of the heartbeats' threads that this test has started and that are still there."""
+    before = set(threading.enumerate())
+    return lambda: [each.name for each in set(threading.enumerate()) - before if each.name.startswith("omniq-heart")]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("coroutine", [True, False])
+async def test_interrupted_stop_hands_back_at_once_and_goes_on_to_its_end(
+    app: AsyncOmniQ, until: Any, gate: Gate, heartbeats: Callable[[], Any], kind: WorkerType, coroutine: bool
+) -> None:
+    held = app.task(name="hold", max_retries=0)(hold_async if coroutine else hold)
+    handle = await held.enqueue()
+    pool = await app.workers(kind).start()
+    await until(lambda: gate.inside)
+    await until(lambda: _workers(app))
+    stopping = asyncio.create_task(pool.stop(grace=600))
+    await asyncio.sleep(0.01)
+    stopping.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await stopping
+    await pool.stop(grace=600)
+    task = await handle.task()
+    assert (task.status, task.worker, task.error) == (TaskStatus.PENDING, None, None)
+    assert await _workers(app) == []
+    assert heartbeats() == []
+    gate.open.set()
+    await until(lambda: pool.abandoned == 0)
+
+
+async def test_leaving_the_workers_interrupted_twice_leaves_nothing_to_the_closing_app(
+    app: AsyncOmniQ, make_app: Any, until: Any, gate: Gate, heartbeats: Callable[[], Any]
+) -> None:
+    handle = await app.task(hold_async).enqueue()
+
+    async def cell() -> None:
+        async with app.workers() as pool:
+            await pool.drain()
+
+    running = asyncio.create_task(cell())
+    await until(lambda: gate.inside)
+    for _ in range(2):
+        running.cancel()
+        await asyncio.sleep(0.01)
+    await asyncio.wait([running])
+    await app.close()
+    assert heartbeats() == []
+    assert (await make_app().get_task(handle.id)).status == TaskStatus.PENDING
+
+
+async def test_shortest_grace_of_all_callers_counts(app: AsyncOmniQ, until: Any, gate: Gate) -> None:
+    handle = await app.task(hold_async).enqueue()
+    pool = await app.workers().start()
+    await until(lambda: gate.inside)
+    stopping = asyncio.create_task(pool.stop(grace=600))
+    await asyncio.sleep(0.01)
+    await pool.stop(grace=0)
+    await stopping
+    assert await handle.status() == TaskStatus.PENDING
+
+
+async def test_closing_the_app_waits_for_workers_that_are_being_stopped(
+    app: AsyncOmniQ, make_app: Any, until: Any, gate: Gate
+) -> None:
+    handle = await app.task(hold_async, max_retries=0).enqueue()
+    pool = await app.workers().start()
+    await until(lambda: gate.inside)
+    stopping = asyncio.create_task(pool.stop(grace=600))
+    await asyncio.sleep(0.01)
+    closing = asyncio.create_task(app.close())
+    await asyncio.sleep(0.01)
+    assert not closing.done()
+    gate.open.set()
+    await closing
+    assert stopping.done()
+    assert (await make_app().get_task(handle.id)).status == TaskStatus.SUCCEEDED
+
+
+async def test_interrupted_closing_of_the_app_hands_back_at_once_and_goes_on_to_its_end(
+    app: AsyncOmniQ, make_app: Any, until: Any, gate: Gate, heartbeats: Callable[[], Any]
+) -> None:
+    handle = await app.task(hold_async).enqueue()
+    for _ in range(2):
+        await app.workers().start()
+    await until(lambda: gate.inside)
+    closing = asyncio.create_task(app.close())
+    await asyncio.sleep(0.01)
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    await app.close()
+    assert app.is_closed
+    assert not app.is_open
+    assert heartbeats() == []
+    assert (await make_app().get_task(handle.id)).status == TaskStatus.PENDING
+
+
+async def test_pool_that_fails_to_stop_keeps_neither_its_heartbeat_nor_the_others_nor_the_stores(
+    app: AsyncOmniQ, heartbeats: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pools = [await app.workers().start() for _ in range(2)]
+
+    async def fail() -> None:
+        raise StoreError("memory://", "it is broken")
+
+    monkeypatch.setattr(pools[0]._queue, "flush_events", fail)
+    with pytest.raises(StoreError, match="it is broken"):
+        await app.close()
+    assert (app.is_closed, app.is_open) == (True, False)
+    assert heartbeats() == []
+
+
+def test_loop_that_ends_while_its_workers_stop_leaves_the_task_to_the_next(
+    sqlite_url: str, gate: Gate, heartbeats: Callable[[], Any]
+) -> None:
+    async def leave() -> str:
+        app = AsyncOmniQ(sqlite_url)
+        handle = await app.task(hold_async, max_retries=0).enqueue()
+        await app.workers().start()
+        while not gate.inside:
+            await asyncio.sleep(0.01)
+        closing.append(asyncio.create_task(app.close()))
+        await asyncio.sleep(0.05)
+        return handle.id
+
+    async def look(task_id: str) -> Any:
+        async with AsyncOmniQ(sqlite_url) as app:
+            return await app.get_task(task_id)
+
+    closing: list[asyncio.Task[None]] = []
+    task = asyncio.run(look(asyncio.run(leave())))
+    assert task.status in {TaskStatus.PENDING, TaskStatus.RUNNING}  # handed back, or its lease ends
+    assert task.error is None
+    assert heartbeats() == []
 
 
 async def test_closing_the_app_stops_its_workers(app: AsyncOmniQ, make_app: Any, until: Any) -> None:

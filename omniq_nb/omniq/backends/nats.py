@@ -41,6 +41,7 @@ from ..masking import mask_url
 from ..models.event import TaskEvent
 from ..models.record import Columns, EventFilter, Filter, Op, Page, Record
 from ..storage.driver import About, Capabilities, DriverSettings, Key, Position
+from ..storage.endings import Turns, each_of
 from ..storage.events import BaseEventStorage
 from ..storage.group_commit import GroupCommit
 from ..storage.queue import BaseTaskQueue
@@ -116,6 +117,7 @@ class NATSDriver(RemoteDriver):
         self._is_clone = shared is not None
         self._shared = shared or Shared()
         servers_of(url)
+        self._turns = Turns()
         self._open_store: Store | None = None
         self._closing = False
         self._commits = GroupCommit(
@@ -141,6 +143,9 @@ class NATSDriver(RemoteDriver):
     # --- life cycle ---
 
     async def open(self) -> None:
+        await self._turns.open(self._connect)
+
+    async def _connect(self) -> None:
         if self._open_store is not None:
             return
         self._closing = False
@@ -154,16 +159,22 @@ class NATSDriver(RemoteDriver):
         self._open_store = store
 
     async def close(self) -> None:
+        await self._turns.close(self._let_go)
+
+    async def _let_go(self) -> None:
         store = self._open_store
-        if store is None or self._closing:
+        if store is None:
             return
         self._closing = True
-        await self._commits.finish()
+        try:
+            await each_of(self._commits.finish, self._settle_down, store.close)
+        finally:
+            self._open_store = None
+
+    async def _settle_down(self) -> None:
         await asyncio.gather(
             *(task for task in (self._catching_up, self._next_catching_up) if task is not None), return_exceptions=True
         )
-        await store.close()
-        self._open_store = None
 
     @property
     def _store(self) -> Store:

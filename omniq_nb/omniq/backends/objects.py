@@ -48,6 +48,7 @@ from ..errors import (
 from ..models.event import TaskEvent
 from ..models.record import Columns, EventFilter, Filter, Op, Page, Record
 from ..storage.driver import DriverSettings, Key, Position
+from ..storage.endings import Turns, each_of
 from ..storage.group_commit import GroupCommit
 from ..storage.remote import RemoteDriver
 from ..storage.watch import Watcher, Watchers
@@ -84,6 +85,7 @@ class ObjectDriver(RemoteDriver, Listener):
     def __init__(self, url: str, **settings: Unpack[DriverSettings]) -> None:
         super().__init__(url, **settings)
         self.namespace, self._creates = _query_of(url)
+        self._turns = Turns()
         self._store: ObjectStore | None = None
         self._log: Log | None = None
         self._commits: GroupCommit[Request, Any] = GroupCommit(self._commit, share=_share, name="omniq-commits")
@@ -98,6 +100,9 @@ class ObjectDriver(RemoteDriver, Listener):
     # --- life cycle ---
 
     async def open(self) -> None:
+        await self._turns.open(self._connect)
+
+    async def _connect(self) -> None:
         if self._log is not None:
             return
         identity = self._identity()
@@ -140,16 +145,19 @@ class ObjectDriver(RemoteDriver, Listener):
             raise StoreTooNewError(self.url, f"its format is {int(version)}, this OmniQ knows {FORMAT}")
 
     async def close(self) -> None:
+        await self._turns.close(self._let_go)
+
+    async def _let_go(self) -> None:
         log, store = self._log, self._store
-        if log is None or store is None or self._closing:
+        if log is None or store is None:
             return
         self._closing = True
-        await self._commits.finish()
-        await self._upkeep.finish()
-        await log.settle_down()
-        self._log = self._store = None
-        leave(self._identity(), self)
-        await store.close()
+        try:
+            await each_of(self._commits.finish, self._upkeep.finish, log.settle_down)
+        finally:
+            self._log = self._store = None
+            leave(self._identity(), self)
+            await store.close()
 
     def _opened(self) -> Log:
         if self._log is None or self._closing:

@@ -34,6 +34,7 @@ from ..masking import mask_url
 from ..models.event import TaskEvent
 from ..models.record import Columns, EventFilter, Filter, Insert, Op, Page, Record, Replace
 from ..storage.driver import About, Capabilities, DriverSettings, Key, Position
+from ..storage.endings import Turns, each_of
 from ..storage.events import BaseEventStorage
 from ..storage.group_commit import GroupCommit
 from ..storage.queue import BaseTaskQueue
@@ -111,6 +112,7 @@ class PostgresDriver(RemoteDriver):
             ping=self._learn_the_time,
         )
         self._upkeep = Upkeep(self._schema, self._execute)
+        self._turns = Turns()
         self._is_open = False
         self._commits = GroupCommit(
             self._write, share=lambda ops: len(ops) / _OPS_PER_TRANSACTION, name="omniq-postgres"
@@ -123,6 +125,9 @@ class PostgresDriver(RemoteDriver):
     # --- life cycle ---
 
     async def open(self) -> None:
+        await self._turns.open(self._connect)
+
+    async def _connect(self) -> None:
         if not self._is_open:
             await self._connections.open(self._prepare)
             self._is_open = True
@@ -136,14 +141,18 @@ class PostgresDriver(RemoteDriver):
         await clock.learn(lambda: connection.fetchval(f"SELECT {self._schema}.now()"))
 
     async def close(self) -> None:
+        await self._turns.close(self._let_go)
+
+    async def _let_go(self) -> None:
         if not self._is_open:
             return
         self._is_open = False
-        await self._commits.finish()
+        await each_of(
+            self._commits.finish, self._settle_down, self._upkeep.stop, self._hints.close, self._connections.close
+        )
+
+    async def _settle_down(self) -> None:
         await asyncio.gather(*self._under_way, return_exceptions=True)
-        await self._upkeep.stop()
-        await self._hints.close()
-        await self._connections.close()
 
     def _must_be_open(self) -> None:
         if not self._is_open:

@@ -55,6 +55,7 @@ from ..masking import mask_url
 from ..models.event import TaskEvent
 from ..models.record import Columns, EventFilter, Filter, Op, Page, Record
 from ..storage.driver import About, Capabilities, DriverSettings, Key, Position
+from ..storage.endings import Turns, each_of
 from ..storage.events import BaseEventStorage
 from ..storage.group_commit import GroupCommit
 from ..storage.queue import BaseTaskQueue
@@ -116,6 +117,7 @@ class RedisDriver(RemoteDriver):
         self._place = Place(url, self.options)
         if self.clock is system_clock:
             self.clock = StoreClock()
+        self._turns = Turns()
         self._link: Link | None = None
         self._closing = False
         self._watchers = Watchers(self._start_listening, self._stop_listening)
@@ -123,6 +125,9 @@ class RedisDriver(RemoteDriver):
     # --- life cycle ---
 
     async def open(self) -> None:
+        await self._turns.open(self._connect)
+
+    async def _connect(self) -> None:
         if self._link is not None:
             return
         link = Link(self._place)
@@ -158,14 +163,17 @@ class RedisDriver(RemoteDriver):
         await self._run_timed(link, scripts.NEXT_DUE, "")  # so that the clock is right from the first task on
 
     async def close(self) -> None:
+        await self._turns.close(self._let_go)
+
+    async def _let_go(self) -> None:
         link = self._link
-        if link is None or self._closing:
+        if link is None:
             return
         self._closing = True
-        await self._commits.finish()
-        await self._listener.close()
-        await link.close()
-        self._link = None
+        try:
+            await each_of(self._commits.finish, self._listener.close, link.close)
+        finally:
+            self._link = None
 
     def translate(self, error: BaseException) -> StoreError:
         return translate(error, self.url)

@@ -29,6 +29,7 @@ from ..errors import (
 from ..models.event import TaskEvent
 from ..models.record import Columns, EventFilter, Filter, Insert, Op, Page, Record, Replace
 from ..storage.driver import About, Capabilities, Driver, DriverSettings, Key, Position
+from ..storage.endings import Turns, each_of
 from ..storage.events import BaseEventStorage
 from ..storage.queue import BaseTaskQueue
 from ..storage.results import BaseResultStorage
@@ -89,6 +90,7 @@ class SQLiteDriver(Driver):
     def __init__(self, url: str, **settings: Unpack[DriverSettings]) -> None:
         url, self.path = located(url)
         super().__init__(url, **settings)
+        self._turns = Turns()
         self._writer: aiosqlite.Connection | None = None
         self._reader: aiosqlite.Connection | None = None
         self._requests: list[_Request] = []
@@ -110,6 +112,9 @@ class SQLiteDriver(Driver):
     # --- life cycle ---
 
     async def open(self) -> None:
+        await self._turns.open(self._connect)
+
+    async def _connect(self) -> None:
         if self._writer is not None:
             return
         try:
@@ -128,25 +133,28 @@ class SQLiteDriver(Driver):
             raise
         self._bell.open()
         self._closing = False
+        self._idle = asyncio.Event()  # one that was waited for belongs to that loop
         self._idle.set()
 
     async def close(self) -> None:
-        if self._writer is None or self._closing:
+        await self._turns.close(self._let_go)
+
+    async def _let_go(self) -> None:
+        if self._writer is None:
             return
         self._closing = True
-        await self._idle.wait()
-        self._bell.close()
-        await self._disconnect()
+        try:
+            await self._idle.wait()
+        finally:
+            self._bell.close()
+            await self._disconnect()
 
     async def _disconnect(self) -> None:
         inline, reader, writer = self._inline, self._reader, self._writer
         self._writer = self._reader = self._inline = None
-        await self._log.close()
         if inline is not None:
             inline.close()
-        for connection in (reader, writer):
-            if connection is not None:
-                await connection.close()
+        await each_of(self._log.close, *(connection.close for connection in (reader, writer) if connection is not None))
 
     def secret_directory(self) -> Path | None:
         directory = self.path.parent

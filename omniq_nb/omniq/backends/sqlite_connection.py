@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -24,10 +25,13 @@ async def connect(path: Path, url: str, durability: str) -> aiosqlite.Connection
     # loses nothing then. aiosqlite has no public way to say so.
     connection = aiosqlite.connect(path, isolation_level=None, cached_statements=512)
     connection._thread.daemon = True  # noqa: SLF001 -- see above
+    connecting = asyncio.ensure_future(connection)
     try:
-        await connection
+        # What aiosqlite opens for a caller who is cancelled, it leaves to the garbage collector.
+        await asyncio.shield(connecting)
         await in_thread_of(connection, prepare, url, durability)
     except BaseException as error:
+        await asyncio.wait([connecting])
         await connection.close()
         # aiosqlite does not wait for its thread when it could not connect; the loop may be closed before it ends.
         connection._thread.join()  # noqa: SLF001 -- see above

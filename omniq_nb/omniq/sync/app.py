@@ -92,7 +92,10 @@ class OmniQ(AppTwin, DisplayedTwin):
         self._run(self._async.open())
 
     def close(self) -> None:
-        """Stop this app's workers and let go of the stores."""
+        """Stop this app's workers and let go of the stores.
+
+        What was begun goes on when the call is interrupted; the workers hand back at once then.
+        """
         self._run(self._async.close())
 
     def __enter__(self) -> Self:

@@ -48,7 +48,10 @@ class SyncWorkerPool(Twin[WorkerPool]):
         self._run(self._async.start())
 
     def stop(self, grace: float = GRACE_SECONDS) -> None:
-        """Take no more tasks, let those that run end, and hand back what has not ended after ``grace`` seconds."""
+        """Take no more tasks, let those that run end, and hand back what has not ended after ``grace`` seconds.
+
+        What was begun goes on when the call is interrupted, and hands back at once then.
+        """
         self._run(self._async.stop(grace))
 
     def drain(self, *, delayed: bool = False) -> None:

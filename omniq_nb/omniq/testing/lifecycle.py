@@ -50,6 +50,15 @@ def _bare(key: str, now: int) -> Record:
     return Record(KIND, key, "default", "pending", 0, now, None, 0, 1, now, now, None, b"")
 
 
+async def _use(driver: Driver) -> None:
+    with driver.watch() as changes:
+        changes.clear()
+        await driver.count(KIND)
+        await driver.query(EventFilter())
+        await driver.write([Append(())])
+        await changes.wait(0.01)
+
+
 class LifecycleTests(DriverHarness):
     """Proves that a driver can be opened, closed, cloned, interrupted and shared without harm."""
 
@@ -309,26 +318,123 @@ class LifecycleTests(DriverHarness):
             asyncio.run(live(n))
         asyncio.run(self.discard(url))
 
+    def test_driver_whose_closing_ended_with_its_loop_can_be_opened_on_another_loop(self, tmp_path: Path) -> None:
+        """As when `asyncio.run` ends, and cancels what is left, while the driver is being closed."""
+        url, clock = self.url(tmp_path), FakeClock()
+        driver = self.make_driver(url, clock=clock)
+
+        async def live(n: int) -> None:
+            async with asyncio.timeout(self.time_limit):
+                await driver.open()
+                await _use(driver)
+                for k in range(5):
+                    records = [_bare(f"{n}-{k}-{i}", clock()) for i in range(99)]
+                    writing.append(asyncio.create_task(driver.write([Insert(record) for record in records])))
+                await asyncio.sleep(0)
+                writing.append(asyncio.create_task(driver.close()))
+                for _ in range(n):
+                    await asyncio.sleep(0)
+
+        async def look() -> None:
+            async with asyncio.timeout(self.time_limit), driver:
+                await _use(driver)
+                assert await driver.write([Insert(_bare("afterwards", clock()))]) == [True]
+
+        for n in (3, 5, 8, 13):  # earlier, it has not begun
+            writing: list[asyncio.Task[Any]] = []
+            asyncio.run(live(n))
+        asyncio.run(look())
+        asyncio.run(self.discard(url))
+
     def test_closing_leaves_no_thread_and_no_task(self, tmp_path: Path) -> None:
         """What a driver starts, it ends."""
 
-        async def live(url: str) -> set[asyncio.Task[Any]]:
-            before = asyncio.all_tasks()
-            clock = FakeClock()
-            async with self.make_driver(url, clock=clock) as driver:
-                with driver.watch() as changes:
-                    changes.clear()
+        async def live(driver: Driver) -> None:
+            async with driver:
+                await _use(driver)
+
+        self._leaves_nothing(tmp_path, live)
+
+    def test_interrupted_closing_can_be_repeated_and_leaves_no_thread_and_no_task(self, tmp_path: Path) -> None:
+        """As when the time that a caller gave it has run out: what it began goes on, and the next one waits for it."""
+
+        async def live(driver: Driver) -> None:
+            for n in (0, 1, 2, 3, 5, 8, 13):
+                await driver.open()
+                await _use(driver)
+                writes = [
+                    asyncio.create_task(
+                        driver.write([Insert(_bare(f"{n}-{k}-{i}", driver.clock())) for i in range(99)])
+                    )
+                    for k in range(5)
+                ]
+                await asyncio.sleep(0)
+                closing = asyncio.create_task(driver.close())
+                for _ in range(n):
+                    await asyncio.sleep(0)
+                closing.cancel()
+                await asyncio.gather(closing, return_exceptions=True)
+                await driver.close()
+                for outcome in await asyncio.gather(*writes, return_exceptions=True):
+                    assert isinstance(outcome, NotOpenError) or outcome == [True] * 99
+                with pytest.raises(NotOpenError):
                     await driver.count(KIND)
-                    await driver.write([Append(())])
-                    await changes.wait(0.01)
+
+        self._leaves_nothing(tmp_path, live)
+
+    def test_interrupted_opening_can_be_repeated_and_leaves_no_thread_and_no_task(self, tmp_path: Path) -> None:
+        """What a cancelled caller has opened by halves is let go of."""
+
+        async def live(driver: Driver) -> None:
+            for n in (0, 1, 2, 3, 5, 8, 13):
+                opening = asyncio.create_task(driver.open())
+                for _ in range(n):
+                    await asyncio.sleep(0)
+                opening.cancel()
+                await asyncio.gather(opening, return_exceptions=True)
+            async with driver:
+                await _use(driver)
+
+        self._leaves_nothing(tmp_path, live)
+
+    def test_opening_at_the_same_time_gives_every_caller_a_driver_that_works(self, tmp_path: Path) -> None:
+        """One of them opens, the others wait for it; also while it is being closed."""
+
+        async def live(driver: Driver) -> None:
+            async def open_and_use(n: int) -> None:
+                for _ in range(n):
+                    await asyncio.sleep(0)
+                await driver.open()
+                await _use(driver)
+
+            await asyncio.gather(*(open_and_use(n // 2) for n in range(16)))
+            closing = asyncio.create_task(driver.close())
+            await asyncio.sleep(0)
+            await open_and_use(0)
+            assert closing.done()
+            await driver.close()
+
+        self._leaves_nothing(tmp_path, live)
+
+    def _leaves_nothing(self, tmp_path: Path, live: Callable[[Driver], Coroutine[Any, Any, None]]) -> None:
+        """Live with a driver, and fail where a thread or a task of it is left."""
+        url, clock = self.url(tmp_path), FakeClock()
+
+        async def left() -> set[asyncio.Task[Any]]:
+            before = asyncio.all_tasks()
+            async with asyncio.timeout(self.time_limit):
+                await live(self.make_driver(url, clock=clock))
             return asyncio.all_tasks() - before
 
-        url = self.url(tmp_path)
-        asyncio.run(live(url))  # what a client library starts once for the process is not the driver's
+        async def warm_up() -> None:
+            async with self.make_driver(url, clock=clock) as driver:
+                await _use(driver)
+
+        asyncio.run(warm_up())  # what a client library starts once for the process is not the driver's
         threads = set(threading.enumerate())
-        left = asyncio.run(live(url))
+        tasks = asyncio.run(left())
         asyncio.run(self.discard(url))
-        assert not left, f"tasks still run: {left}"
+        assert not tasks, f"tasks still run: {tasks}"
         for thread in set(threading.enumerate()) - threads:
             thread.join(10)  # it may be on its last step
         assert set(threading.enumerate()) <= threads, f"threads still run: {set(threading.enumerate()) - threads}"

@@ -15,6 +15,7 @@ from ..clock import SECOND
 from ..core.settlement import Claimed
 from ..models.task import TASK
 from ..storage.driver import Driver
+from ..storage.endings import each_of
 from ..storage.large import LargeValues
 from ..storage.maintenance import Maintenance
 from ..storage.queue import BaseTaskQueue
@@ -130,9 +131,9 @@ class Heartbeat:
 
     async def _beat_until_stopped(self) -> None:
         stores = self._stores
-        for driver in stores.all:
-            await driver.open()
         try:
+            for driver in stores.all:
+                await driver.open()
             queue = BaseTaskQueue(stores.queue, results=stores.results, events=stores.events, large=stores.large)
             registry = WorkerRegistry(stores.queue, stores.events)
             maintenance = Maintenance(queue, stores.results, stores.events, stores.event_retention)
@@ -146,8 +147,7 @@ class Heartbeat:
                 await asyncio.gather(*beats, sweeping, return_exceptions=True)
             await registry.leave(self._worker)
         finally:
-            for driver in stores.all:
-                await driver.close()
+            await each_of(*(driver.close for driver in stores.all))
 
     async def _beat(self, queue: BaseTaskQueue, registry: WorkerRegistry) -> None:
         assert self._stop is not None

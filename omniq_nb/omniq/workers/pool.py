@@ -23,6 +23,7 @@ from ..models.event import TaskEvent
 from ..models.task import TASK, TaskStatus
 from ..models.worker import DEFAULT_CONCURRENCY, WorkerType
 from ..serialization import Serializer
+from ..storage.endings import Ending, each_of
 from ..storage.large import LargeValues
 from ..storage.queue import BaseTaskQueue
 from ..storage.watch import Watcher
@@ -105,7 +106,8 @@ class WorkerPool:
         self._changed = asyncio.Event()
         self._hints: Watcher | None = None
         self._looks = self._last_empty_look = 0
-        self._stopping = False
+        self._stopping = self._hurried = False
+        self._ending = Ending()
         self._claiming: asyncio.Task[None] | None = None
         self._heartbeat = Heartbeat(
             stores,
@@ -132,20 +134,50 @@ class WorkerPool:
         self._claiming = asyncio.create_task(self._claim_forever(), name=f"omniq-worker-{self.id}")
 
     async def stop(self, grace: float = GRACE_SECONDS) -> None:
-        """Take no more tasks, let those that run end, and hand back what has not ended after ``grace`` seconds."""
-        if self._claiming is None or self._stopping:
+        """Take no more tasks, let those that run end, and hand back what has not ended after ``grace`` seconds.
+
+        What was begun goes on when the call is interrupted, and hands back at once then.
+        """
+        if self._claiming is None:
+            return
+        patience = asyncio.get_running_loop().call_later(grace, self._hurry)
+        try:
+            await self._ending.run(self._stop)
+        except asyncio.CancelledError:
+            self._hurry()
+            raise
+        finally:
+            patience.cancel()
+
+    def _hurry(self) -> None:
+        """Wait no longer for tasks that run, where the pool is being stopped."""
+        self._hurried = True
+        self._changed.set()
+
+    async def _stop(self) -> None:
+        if self._stopping:
             return
         self._stopping = True
         self._wake()
-        await self._claiming
-        if self._running:
-            await asyncio.wait([task for _, task in self._running.values()], timeout=grace)
-        await self._hand_back()
+        try:
+            # Whatever goes wrong before, the heartbeat must end: it would keep the leases for ever.
+            await each_of(self._let_end, self._finish_settling, self._queue.flush_events, self._heartbeat.stop)
+        finally:
+            self._executor.close()
+
+    async def _let_end(self) -> None:
+        try:
+            if self._claiming is not None and not self._claiming.cancelled():
+                await self._claiming
+            while self._running and not self._hurried:
+                self._changed.clear()
+                await self._changed.wait()
+        finally:
+            await self._hand_back()
+
+    async def _finish_settling(self) -> None:
         while self._settling is not None:
             await self._settling
-        await self._queue.flush_events()
-        await self._heartbeat.stop()
-        self._executor.close()
 
     async def _hand_back(self) -> None:
         for claimed, task in list(self._running.values()):
@@ -300,8 +332,8 @@ class WorkerPool:
             self._changed.set()
 
     def _is_cancelled(self) -> bool:
-        """Whether everything is cancelled, because the loop ends before the pool was stopped."""
-        return self._claiming is None or self._claiming.cancelling() > 0
+        """Whether everything is cancelled, because the loop ends before the pool has stopped."""
+        return self._claiming is None or self._claiming.cancelling() > 0 or self._ending.is_cancelled
 
     def _finish(self, claimed: Claimed, token: _Token, outcome: Outcome, started_at: int) -> None:
         self._unsettled[token] = claimed
