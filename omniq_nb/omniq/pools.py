@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import TracebackType
 from typing import TYPE_CHECKING
 
 from .errors import OptionError
@@ -68,7 +69,9 @@ class Workers:
     async def __aenter__(self) -> WorkerPool:
         return await self.start()
 
-    async def __aexit__(self, *_: object) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
         if self._pool is not None:
-            await self._pool.stop()
+            await self._pool.__aexit__(kind, error, tb)
             self._app.forget_pool(self._pool)

@@ -396,6 +396,30 @@ async def test_shortest_grace_of_all_callers_counts(app: AsyncOmniQ, until: Any,
     assert await handle.status() == TaskStatus.PENDING
 
 
+async def test_whoever_interrupts_gets_an_end_soon_and_what_ran_is_handed_back(
+    app: AsyncOmniQ, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("omniq.workers.pool.GRACE_SECONDS", 3600.0)
+    began = asyncio.Event()
+
+    @app.task
+    async def endless() -> None:
+        await asyncio.Event().wait()
+
+    async def work() -> None:
+        async with app.workers():
+            began.set()
+            await (await endless.enqueue())
+
+    working = asyncio.create_task(work())
+    await began.wait()
+    await asyncio.sleep(0.1)
+    working.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await working
+    assert (await app.stats()).totals == {"pending": 1}
+
+
 async def test_closing_the_app_waits_for_workers_that_are_being_stopped(
     app: AsyncOmniQ, make_app: Any, until: Any, gate: Gate
 ) -> None:

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from types import TracebackType
+
 from ..pools import Workers
 from .twin import Twin
 from .worker_pool import SyncWorkerPool
@@ -26,5 +28,5 @@ class SyncWorkers(Twin[Workers]):
     def __enter__(self) -> SyncWorkerPool:
         return SyncWorkerPool(self._run(self._async.__aenter__()), self._home)
 
-    def __exit__(self, *_: object) -> None:
-        self._run(self._async.__aexit__(*_))
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._run(self._async.__aexit__(kind, error, tb))

@@ -37,6 +37,7 @@ from .outage import Outage
 logger = logging.getLogger("omniq")
 
 GRACE_SECONDS = 10.0
+_INTERRUPTED_SECONDS = 1.0
 _LOOK_AGAIN_SECONDS = 0.005
 _RETRY_STORE_SECONDS = 1.0
 _DRAIN_POLL_SECONDS = 0.2
@@ -235,7 +236,9 @@ class WorkerPool:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> None:
-        await self.stop()
+        interrupted = kind is not None and issubclass(kind, asyncio.CancelledError | KeyboardInterrupt)
+        # Whoever interrupts wants an end soon: what has not ended then is handed back.
+        await self.stop(_INTERRUPTED_SECONDS if interrupted else GRACE_SECONDS)
 
     # --- claiming ---
 
