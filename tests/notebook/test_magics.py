@@ -227,6 +227,9 @@ def test_an_interrupt_stops_the_cell_and_not_the_workers(notebook: Any) -> None:
     while (reply := notebook.client.get_shell_msg(timeout=60))["parent_header"].get("msg_id") != sent:
         pass
     assert reply["content"]["ename"] == "KeyboardInterrupt"
+    while (said := notebook.client.get_iopub_msg(timeout=60))["content"].get("execution_state") != "idle":
+        pass
+    assert said["parent_header"].get("msg_id") == sent
     assert notebook.value("await handle") == "'rested'"
     assert psutil.pid_exists(pid)
 

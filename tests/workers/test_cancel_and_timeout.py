@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 from omniq import AsyncOmniQ, TaskCancelled, TaskFailed, TaskStateError, TaskStatus, WorkerType
+from omniq.registry import Registered
+from omniq.workers.executors import ThreadExecutor
 
 KINDS = [WorkerType.ASYNC, WorkerType.THREAD_POOL]
 
@@ -205,3 +207,22 @@ def test_loop_that_ends_before_its_pool_leaves_the_task_to_the_next_worker(sqlit
     asyncio.run(run(leave))
     (task,) = asyncio.run(run(look))
     assert (task.status, task.error) == (TaskStatus.RUNNING, None)
+
+
+async def test_a_thread_that_was_abandoned_closes_its_loop_when_it_ends(until: Any) -> None:
+    loops: list[asyncio.AbstractEventLoop] = []
+    may_end = threading.Event()
+
+    async def block() -> None:
+        loops.append(asyncio.get_running_loop())
+        may_end.wait(60)
+
+    executor = ThreadExecutor(1, lambda: None)
+    running = asyncio.create_task(executor.run(Registered("block", block), [], {}))
+    await until(lambda: loops)
+    running.cancel()
+    await asyncio.wait([running])
+    executor.close()
+    assert not loops[0].is_closed()
+    may_end.set()
+    await until(loops[0].is_closed)

@@ -106,6 +106,8 @@ class ThreadExecutor:
         self._threads = _Threads(concurrency, on_free)
         self._local = threading.local()
         self._runners: list[asyncio.Runner] = []
+        self._is_closed = False
+        self._closing = threading.Lock()
 
     @property
     def abandoned(self) -> int:
@@ -116,10 +118,18 @@ class ThreadExecutor:
             return await self._threads.call(function.func, *args, **kwargs)
         call = _CoroutineInThread(function.func, args, kwargs)
         try:
-            return await self._threads.call(call.run, self._runner)
+            return await self._threads.call(self._run, call)
         except asyncio.CancelledError:
             call.cancel()
             raise
+
+    def _run(self, call: _CoroutineInThread) -> Any:
+        runner = self._runner()
+        try:
+            return call.run(runner)
+        finally:
+            if self._is_closed:  # this thread was abandoned, and left its loop to itself
+                self._close_loop(runner)
 
     def _runner(self) -> asyncio.Runner:
         if not hasattr(self._local, "runner"):
@@ -129,10 +139,15 @@ class ThreadExecutor:
         return runner
 
     def close(self) -> None:
+        self._is_closed = True
         self._threads.close()
         for runner in self._runners:
+            self._close_loop(runner)
+
+    def _close_loop(self, runner: asyncio.Runner) -> None:
+        with self._closing:
             loop = runner.get_loop()
-            if not loop.is_running():  # else its thread was abandoned
+            if not loop.is_running() and not loop.is_closed():  # else its thread was abandoned, and closes it later
                 loop.close()
 
 
@@ -145,9 +160,9 @@ class _CoroutineInThread:
         self._task: asyncio.Task[Any] | None = None
         self._cancelled = False
 
-    def run(self, runner_of_thread: Callable[[], asyncio.Runner]) -> Any:
+    def run(self, runner: asyncio.Runner) -> Any:
         # Else the runner's own context would carry one task's context variables to the next.
-        return runner_of_thread().run(self._call(), context=contextvars.copy_context())
+        return runner.run(self._call(), context=contextvars.copy_context())
 
     async def _call(self) -> Any:
         self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
