@@ -44,8 +44,6 @@ R = TypeVar("R")
 
 _FIXED = {"url", *COMPONENTS, "large_values", "large_value_bytes", "storage_options", "secret", "durability"}
 """Fields that only the opening of an app looks at."""
-_GET_PAGE = 500
-_CONCURRENT = 100
 
 
 def _no_task(value: object) -> OptionError:

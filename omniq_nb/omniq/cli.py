@@ -17,6 +17,7 @@ from typing import Any
 
 from ._version import __version__
 from .app import AsyncOmniQ
+from .backends.registry import driver_class
 from .config import Config
 from .errors import ConfigError, OmniQError, StoreUnavailableError
 from .masking import mask_url
@@ -62,13 +63,13 @@ async def _worker(options: argparse.Namespace) -> int:
     sys.path.insert(0, str(Path.cwd()))  # modules of the directory that the worker is started in, as `python -m` has it
     import_modules(_names(options.imports))
     app = _app(options, lease=options.lease)
+    _must_be_shared(app.config.store_url("queue"))
     stop = asyncio.Event()
     _stop_on_signals(stop)
     watching = asyncio.create_task(_stop_with_parent(options.with_parent, stop)) if options.with_parent else None
     try:
         if not await _opened(app, stop):
             return 0
-        _refuse_own_memory(app)
         kind = WorkerType(options.type)
         queues = _names([options.queues]) if options.queues else None
         pool = await app.workers(kind, concurrency=options.concurrency, queues=queues).start()
@@ -88,10 +89,11 @@ async def _worker(options: argparse.Namespace) -> int:
     return 0
 
 
-def _refuse_own_memory(app: AsyncOmniQ) -> None:
-    store = app.config.store_url("queue")
-    if store.startswith("memory:"):
-        raise ConfigError(f"{store} is each process's own memory, so no task can come: use a store that is shared")
+def _must_be_shared(url: str) -> None:
+    if not driver_class(url).capabilities.shared:
+        raise ConfigError(
+            f"the store {mask_url(url)} is each process's own, so no task can come: use one that is shared"
+        )
 
 
 def _stop_on_signals(stop: asyncio.Event) -> None:

@@ -33,7 +33,7 @@ def test_a_store_that_can_not_be_used(
 
 def test_a_worker_on_its_own_memory_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["worker", "--url", "memory://mine"]) == 2
-    assert "memory://mine is each process's own memory, so no task can come" in capsys.readouterr().err
+    assert "the store memory://mine is each process's own, so no task can come" in capsys.readouterr().err
 
 
 def test_a_reader_who_has_enough_gets_no_traceback(tmp_path: Path) -> None:

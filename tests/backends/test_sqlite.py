@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sqlite3
 import subprocess
@@ -114,4 +115,24 @@ async def test_an_interrupt_inside_a_transaction_leaves_no_lock(
         other = sqlite3.connect(driver.path, timeout=0)
         other.execute("BEGIN IMMEDIATE")
         other.close()
+        await _write(driver, 0, 1)
+
+
+async def test_an_interrupt_leaves_nobody_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: Any) -> None:
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    now = system_clock()
+    async with SQLiteDriver(f"sqlite:///{tmp_path}/store.db") as driver:
+        waiting = [
+            driver._request([Insert(Record("task", key, "q", "pending", 0, now, None, 0, 1, now, now, None, b""))])
+            for key in ("a", "b")
+        ]
+        monkeypatch.setattr(Transaction, "finish", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            driver._flush()
+        for each in waiting:
+            with pytest.raises(asyncio.CancelledError):
+                await each
         await _write(driver, 0, 1)

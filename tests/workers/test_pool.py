@@ -397,10 +397,9 @@ async def test_shortest_grace_of_all_callers_counts(app: AsyncOmniQ, until: Any,
 
 
 async def test_whoever_interrupts_gets_an_end_soon_and_what_ran_is_handed_back(
-    app: AsyncOmniQ, monkeypatch: pytest.MonkeyPatch
+    app: AsyncOmniQ, until: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("omniq.workers.pool.GRACE_SECONDS", 3600.0)
-    began = asyncio.Event()
 
     @app.task
     async def endless() -> None:
@@ -408,12 +407,13 @@ async def test_whoever_interrupts_gets_an_end_soon_and_what_ran_is_handed_back(
 
     async def work() -> None:
         async with app.workers():
-            began.set()
             await (await endless.enqueue())
 
+    async def runs() -> bool:
+        return (await app.stats()).totals == {"running": 1}
+
     working = asyncio.create_task(work())
-    await began.wait()
-    await asyncio.sleep(0.1)
+    await until(runs)
     working.cancel()
     with pytest.raises(asyncio.CancelledError):
         await working

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import logging
 import sqlite3
 from collections.abc import Callable, Collection, Sequence
@@ -19,13 +18,7 @@ from typing import Any, ClassVar, TypeVar, Unpack
 
 import aiosqlite
 
-from ..errors import (
-    NotOpenError,
-    StoreError,
-    StoreFullError,
-    StoreReadOnlyError,
-    StoreUnavailableError,
-)
+from ..errors import NotOpenError
 from ..models.event import TaskEvent
 from ..models.record import Columns, EventFilter, Filter, Insert, Op, Page, Record, Replace
 from ..storage.driver import About, Capabilities, Driver, DriverSettings, Key, Position
@@ -39,7 +32,7 @@ from . import sqlite_events as log
 from . import sqlite_read as reading
 from .doorbell import Doorbell
 from .sqlite_checkpoint import LogMover
-from .sqlite_connection import connect, connect_here, in_thread_of, wait_in_own_way
+from .sqlite_connection import connect, connect_here, in_thread_of, make_directory, wait_in_own_way
 from .sqlite_schema import execute_patiently, located, translate
 from .sqlite_write import Claim, Transaction, Work, count_due
 
@@ -52,14 +45,6 @@ _INLINE_RECORDS = 32
 """What concerns so many records at most is done on the loop's own thread: it takes a fraction of a millisecond."""
 _FEW_RECORDS = 1000
 """So many records are looked through within a millisecond."""
-
-_OS_ERRORS: dict[int, type[StoreError]] = {
-    errno.EACCES: StoreReadOnlyError,
-    errno.EPERM: StoreReadOnlyError,
-    errno.EROFS: StoreReadOnlyError,
-    errno.ENOSPC: StoreFullError,
-    errno.EDQUOT: StoreFullError,
-}
 
 _WRITES = (Insert, Replace)
 
@@ -117,11 +102,7 @@ class SQLiteDriver(Driver):
     async def _connect(self) -> None:
         if self._writer is not None:
             return
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            kind = _OS_ERRORS.get(error.errno or 0, StoreUnavailableError)
-            raise kind(self.url, f"can't create {self.path.parent}: {error.strerror}") from error
+        make_directory(self.path, self.url)
         try:
             self._writer = await connect(self.path, self.url, self.durability)
             await in_thread_of(self._writer, wait_in_own_way)
@@ -221,7 +202,13 @@ class SQLiteDriver(Driver):
         batch = self._next_batch()
         self._come_singly = len(batch) == 1
         requests = [request for request, _ in batch]
-        if (outcomes := self._commit_inline(requests)) is not None:
+        try:
+            outcomes = self._commit_inline(requests)
+        except BaseException:
+            # An interrupt, which goes on its way; whoever waits must not do so for ever.
+            self._resolve(batch, [asyncio.CancelledError()] * len(batch))
+            raise
+        if outcomes is not None:
             self._resolve(batch, outcomes)
         else:
             self._committing = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +11,32 @@ from typing import Any, TypeVar
 
 import aiosqlite
 
+from ..errors import StoreError, StoreFullError, StoreReadOnlyError, StoreUnavailableError
 from .sqlite_schema import prepare, translate
 
 _T = TypeVar("_T")
+
+
+_OS_ERRORS: dict[int, type[StoreError]] = {
+    errno.EACCES: StoreReadOnlyError,
+    errno.EPERM: StoreReadOnlyError,
+    errno.EROFS: StoreReadOnlyError,
+    errno.ENOSPC: StoreFullError,
+    errno.EDQUOT: StoreFullError,
+}
+
+
+def make_directory(path: Path, url: str) -> None:
+    """Make the directory that the file is to lie in.
+
+    Raises:
+        StoreError: It can't be made.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        kind = _OS_ERRORS.get(error.errno or 0, StoreUnavailableError)
+        raise kind(url, f"can't create {path.parent}: {error.strerror}") from error
 
 
 async def connect(path: Path, url: str, durability: str) -> aiosqlite.Connection:

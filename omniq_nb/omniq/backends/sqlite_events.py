@@ -25,7 +25,7 @@ _SEGMENT = 1000
 
 _END = "SELECT coalesce((SELECT first + n FROM events ORDER BY first DESC LIMIT 1), 0)"
 _BEYOND_ALL_TIMES = 2**63 - 1
-_INTO = "INSERT INTO events (first, n, min_ts, max_ts, body) VALUES "
+_INTO = "INSERT INTO events (first, n, min_ts, max_ts, body) VALUES"
 _INSERT = f"{_INTO} (?, ?, ?, ?, ?)"
 _APPEND = f"{_INTO} (({_END}), ?, ?, ?, ?)"
 

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from ..display import Displayed
+from ..ids import is_unique
 from .record import Record
 from .task import TaskStatus, life_of
 
@@ -89,6 +90,11 @@ class TaskResult(Displayed, msgspec.Struct, frozen=True, kw_only=True):
 def result_key(task: Record, attempt: int | None = None) -> str:
     """Key of one attempt's result, the last one's unless given: a late worker's can't take the place of another's."""
     return f"{life_of(task.key, task.created_at)}.{task.claims if attempt is None else attempt}"
+
+
+def first_result_key(task_id: str) -> str | None:
+    """Key of the first attempt's result, where the id alone tells it: of an id of our own."""
+    return f"{task_id}.1" if is_unique(task_id) else None
 
 
 _encode = msgspec.msgpack.Encoder().encode

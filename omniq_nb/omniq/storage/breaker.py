@@ -18,6 +18,7 @@ takes.
 """
 
 _TRIAL_SECONDS = 1.0
+"""So long calls wait for the one that tries: a store that is there answers by then."""
 
 _T = TypeVar("_T")
 

@@ -76,7 +76,7 @@ class Outbox:
             return
         try:
             await self.driver.write([Append(events)])
-        except Exception:  # not when cancelled: drivers carry out what they were asked for all the same
+        except Exception:  # not when cancelled: it may have been carried out, and no event is better than two
             self.put_back(events)
             raise
         self._is_away = False

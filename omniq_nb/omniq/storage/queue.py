@@ -235,7 +235,7 @@ class BaseTaskQueue(Component):
             ops.append(Append(each.events, at))
         try:
             outcomes = await write_surely(self.driver, ops, again=again)
-        except Exception:  # not when cancelled: drivers carry out what they were asked for all the same
+        except Exception:  # not when cancelled: it may have been carried out, and no event is better than two
             self._outbox.put_back(noted)
             raise
         return [outcomes[at] for at in replaces]

@@ -8,9 +8,8 @@ from typing import Any
 
 import msgspec
 
-from ..ids import is_unique
 from ..models.record import Record
-from ..models.result import RESULT, ResultBody, decode_result, result_key
+from ..models.result import RESULT, ResultBody, decode_result, first_result_key, result_key
 from ..models.task import TASK, TaskStatus
 from .component import Component
 from .driver import Driver
@@ -38,11 +37,11 @@ class BaseResultStorage(Component):
 
     async def outcomes(self, task_ids: Sequence[str]) -> list[StoredOutcome | Record | None]:
         """What each task has come to: its outcome, its record while it goes on, ``None`` if there is no such task."""
-        firsts: list[str] = []
+        firsts: dict[str, str] = {}
         if self._tasks is self.driver:
             # Most tasks have ids of our own and end at their first attempt, so its result comes in the same round trip.
-            firsts = [task_id for task_id in task_ids if is_unique(task_id)]
-        keys = [(TASK, task_id) for task_id in task_ids] + [(RESULT, f"{task_id}.1") for task_id in firsts]
+            firsts = {task_id: key for task_id in task_ids if (key := first_result_key(task_id)) is not None}
+        keys = [(TASK, task_id) for task_id in task_ids] + [(RESULT, key) for key in firsts.values()]
         found = await self._tasks.get(keys)
         records, results = found[: len(task_ids)], dict(zip(firsts, found[len(task_ids) :], strict=True))
         wanted = [record for record in records if record is not None and _has_result(record)]
