@@ -348,6 +348,13 @@ class StoreUnavailableError(StoreError):
         self.sent = sent
 
 
+class FileUnavailableError(StoreUnavailableError):
+    """The SQLite file can't be opened."""
+
+    what = "can't be opened"
+    advice = "check its path: it has to be a file, in a directory that is there or can be made"
+
+
 class StoreDeniedError(StoreError):
     """The store is there, and does not let this user in."""
 

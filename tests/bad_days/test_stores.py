@@ -135,7 +135,7 @@ async def test_store_that_breaks_while_it_is_open_is_one_clear_error(app: AsyncO
 
 async def test_directory_in_the_place_of_the_file_is_refused(path: Path, sqlite_url: str) -> None:
     path.mkdir()
-    _assert_helpful(await _refusal(sqlite_url, StoreUnavailableError), str(path), "can't be reached")
+    _assert_helpful(await _refusal(sqlite_url, StoreUnavailableError), str(path), "can't be opened")
 
 
 async def test_file_in_the_place_of_the_directory_is_refused(path: Path) -> None:

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from ..errors import ConfigError
 from ..local import located
+from ..masking import mask_url
 
 
 def place_of(url: str) -> tuple[str, Path]:
@@ -18,7 +19,7 @@ def place_of(url: str) -> tuple[str, Path]:
     parts = urlsplit(url)
     if parts.netloc:
         raise ConfigError(
-            f"{url!r} names a machine, {parts.netloc!r}: three slashes stand before a relative path, four before an "
-            f"absolute one, as in {parts.scheme}:///{parts.netloc}{parts.path}"
+            f"{mask_url(url)!r} names a machine after its two slashes: write three before a relative path, and four "
+            f"before an absolute one"
         )
     return located(url)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import aiosqlite
 
-from ..errors import StoreError, StoreFullError, StoreReadOnlyError, StoreUnavailableError
+from ..errors import FileUnavailableError, StoreError, StoreFullError, StoreReadOnlyError
 from .sqlite_schema import prepare, translate
 
 _T = TypeVar("_T")
@@ -35,7 +35,7 @@ def make_directory(path: Path, url: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        kind = _OS_ERRORS.get(error.errno or 0, StoreUnavailableError)
+        kind = _OS_ERRORS.get(error.errno or 0, FileUnavailableError)
         raise kind(url, f"can't create {path.parent}: {error.strerror}") from error
 
 

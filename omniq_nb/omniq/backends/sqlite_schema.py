@@ -12,12 +12,12 @@ from ..errors import (
     ConfigError,
     FileBusyError,
     FileCorruptError,
+    FileUnavailableError,
     StoreError,
     StoreFullError,
     StoreIOError,
     StoreReadOnlyError,
     StoreTooNewError,
-    StoreUnavailableError,
     ValueTooLargeError,
 )
 from .local_url import place_of
@@ -62,7 +62,7 @@ _ERRORS: dict[str, type[StoreError]] = {
     "SQLITE_NOTADB": FileCorruptError,
     "SQLITE_BUSY": FileBusyError,
     "SQLITE_LOCKED": FileBusyError,
-    "SQLITE_CANTOPEN": StoreUnavailableError,
+    "SQLITE_CANTOPEN": FileUnavailableError,
     "SQLITE_IOERR": StoreIOError,
     "SQLITE_TOOBIG": ValueTooLargeError,
 }
