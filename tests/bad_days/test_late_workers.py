@@ -40,7 +40,8 @@ async def test_suspended_worker_does_not_overwrite_the_new_owner_s_outcome(
     await until(notes.read)
     await _suspend(first, store, until)
     second = start_worker("--queues", "default", lease=0.5)
-    await until(lambda: notes.read() == [(0, first.pid), (0, second.pid)])
+    # The first one may have begun twice: such a short lease ends before the first heartbeat on a machine that stalls.
+    await until(lambda: notes.read()[-1] == (0, second.pid))
     go.touch()
     assert await handle.result(timeout=60) == second.pid
     settled = store.rows("SELECT state, claims, version, updated_at, body FROM records WHERE kind = 'task'")

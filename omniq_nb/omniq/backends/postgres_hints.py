@@ -73,12 +73,11 @@ class Hints:
 
     async def close(self) -> None:
         """Send what is due, and stop."""
-        if self._ringing is not None:
-            await self._ringing
-        if self._listening is not None:
-            self._listening.cancel()
-            await asyncio.gather(self._listening, return_exceptions=True)
-            self._listening = None
+        listening, self._listening = self._listening, None
+        if listening is not None:
+            listening.cancel()
+        # Where the loop ends meanwhile, either of them may have been cancelled.
+        await asyncio.gather(*(each for each in (self._ringing, listening) if each is not None), return_exceptions=True)
 
     # --- sending ---
 

@@ -36,7 +36,7 @@ class Connections:
         self._settings = settings
         self._store = store
         self._pool: asyncpg.Pool | None = None
-        self._slots = asyncio.Semaphore(settings.pool_size)
+        self._slots: asyncio.Semaphore
         self._connecting: set[asyncio.Task[asyncpg.Connection]] = set()
 
     def _arguments(self) -> dict[str, Any]:
@@ -58,6 +58,7 @@ class Connections:
             ConfigError: asyncpg can't read the URL.
         """
         pool: asyncpg.Pool | None = None
+        self._slots = asyncio.Semaphore(self._settings.pool_size)  # one that was waited for belongs to that loop
         try:
             # No least size: the pool would see to it with a traceback in the log for each try while the server is away.
             pool = await asyncpg.create_pool(

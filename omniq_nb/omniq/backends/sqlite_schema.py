@@ -129,9 +129,10 @@ def _version(connection: sqlite3.Connection) -> int:
 
 
 def _is_foreign(connection: sqlite3.Connection) -> bool:
-    if connection.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID:
+    # In this order: tables and id come in one transaction, perhaps that of another process, between the two looks.
+    if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
         return False
-    return bool(connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
+    return bool(connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID)
 
 
 def execute_patiently(connection: sqlite3.Connection, statement: str) -> None:
