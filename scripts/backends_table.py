@@ -29,6 +29,7 @@ def can_do(driver: type[Driver]) -> str:
         "many processes": can.shared,
         "outlives the process": can.durable,
         "pushes": can.pushes,
+        "hands tasks over": can.hands_over,
         "batches are transactions": can.atomic_batches,
         "its own clock": can.own_clock,
         "joins your transaction": can.joins_transactions,

@@ -16,6 +16,7 @@ What lies where (KIND is a kind of record; every key begins with ``omniq:{NAMESP
 ``later:KIND``                  sorted set of keys by due time: delayed records, and leases of running ones
 ``expiry:KIND``                 sorted set in order of expiry and key
 ``log``, ``log:N`` ...          the event log (`redis_log`)
+``standing:KIND``               hash: owner to the claim that he has left standing
 ``call:WRITER``, ``claim:...``  what a driver's last call did, for ten minutes: a call whose answer was lost is sent
                                 again, and not carried out twice
 ``meta``                        hash: the version of this scheme
@@ -25,7 +26,8 @@ The braces put a store's keys into one slot of a cluster. So a cluster spreads n
 of one; in return claims keep their order and counts are exact. (Move a slot while nobody writes, or with a server that
 moves it as a whole, as Valkey 9 does: scripts can't run while half of their keys have gone.)
 
-Round trips: one for each enqueue, claim, settlement or heartbeat, however many tasks it concerns. Calls that are made
+Round trips: one for each enqueue, claim, settlement or heartbeat, however many tasks it concerns; none for a
+claim that was handed over: a worker that waits is told of its task by the script that adds it. Calls that are made
 while a write is under way go into the next one together. A worker that drains a backlog needs about two for as many
 tasks as it runs at a time: 0.02 for each task at a concurrency of 100.
 """
@@ -33,6 +35,7 @@ tasks as it runs at a time: 0.02 for each task at a concurrency of 100.
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import warnings
 from collections.abc import Collection, Sequence
@@ -54,10 +57,11 @@ from ..errors import (
 from ..masking import mask_url
 from ..models.event import TaskEvent
 from ..models.record import Columns, EventFilter, Filter, Op, Page, Record
-from ..storage.driver import About, Capabilities, DriverSettings, Key, Position
+from ..storage.driver import About, Capabilities, DriverSettings, Key, Position, Standing
 from ..storage.endings import Turns, each_of
 from ..storage.events import BaseEventStorage
 from ..storage.group_commit import GroupCommit
+from ..storage.handed import HandedOver
 from ..storage.queue import BaseTaskQueue
 from ..storage.remote import RemoteDriver
 from ..storage.results import BaseResultStorage
@@ -66,12 +70,14 @@ from ..storage.watch import Watcher, Watchers
 from . import redis_log as log
 from . import redis_scripts as scripts
 from .redis_clock import StoreClock, monotonic
-from .redis_codec import LARGEST, Batch, Packer, moment, read_moment, unpack_record
+from .redis_codec import LARGEST, Batch, Packer, moment, read_moment, unpack_handed, unpack_record
 from .redis_errors import EvictionWarning, UnansweredError, translate
 from .redis_link import Link
 from .redis_listener import Listener
 from .redis_place import Place
 from .redis_scripts import Script
+
+logger = logging.getLogger("omniq")
 
 SCHEMA_VERSION = 1
 OLDEST_SERVER = (7, 0)
@@ -84,6 +90,7 @@ _OPS_PER_CALL = 5000
 _BYTES_PER_CALL = 32_000_000
 """Callers' batches go together up to these bounds, so that no call holds the server up for long."""
 _APPLIED = ord("1")
+_NOT_STANDING = Standing(0, 0)
 
 
 class RedisDriver(RemoteDriver):
@@ -107,7 +114,7 @@ class RedisDriver(RemoteDriver):
         choose="several machines, many short tasks: the fastest of the shared stores",
     )
     capabilities: ClassVar[Capabilities] = Capabilities(
-        atomic_batches=True, pushes=True, shared=True, durable=True, own_clock=True
+        atomic_batches=True, pushes=True, shared=True, durable=True, own_clock=True, hands_over=True
     )
     option_names: ClassVar[frozenset[str] | None] = None
     foreign_errors: ClassVar[tuple[type[BaseException], ...]] = (RedisError, OSError)
@@ -121,6 +128,7 @@ class RedisDriver(RemoteDriver):
         self._link: Link | None = None
         self._closing = False
         self._watchers = Watchers(self._start_listening, self._stop_listening)
+        self._handed = HandedOver()
 
     # --- life cycle ---
 
@@ -142,7 +150,7 @@ class RedisDriver(RemoteDriver):
         self._commits = GroupCommit(self._send, share=_share, name="omniq-redis-writes")
         self._claiming = asyncio.Lock()
         self._listener = Listener(
-            link, self._name, lambda claimable: self._watchers.notify(claimable=claimable, own=False)
+            link, self._name, lambda claimable: self._watchers.notify(claimable=claimable, own=False), self._receive
         )
         self._closing, self._link = False, link
 
@@ -236,6 +244,19 @@ class RedisDriver(RemoteDriver):
         *,
         excluding: Collection[str] = (),
     ) -> list[Record]:
+        return await self.claim_or_stand(kind, partitions, owner, limit, lease, _NOT_STANDING, excluding=excluding)
+
+    async def claim_or_stand(
+        self,
+        kind: str,
+        partitions: Sequence[str] | None,
+        owner: str,
+        limit: int,
+        lease: int,
+        standing: Standing,
+        *,
+        excluding: Collection[str] = (),
+    ) -> list[Record]:
         link = self._open_link()
         if partitions is None:
             every, names = "1", list(excluding)
@@ -243,10 +264,35 @@ class RedisDriver(RemoteDriver):
             every, names = "0", [name for name in dict.fromkeys(partitions) if name not in excluding]
         if limit <= 0 or (partitions is not None and not names):
             return []
+        if not self._listener.hears_what_is_handed:
+            standing = _NOT_STANDING  # there is a hint when it does
+        elif standing.lasts:
+            self._handed.await_for(owner)
         async with self._claiming:  # the server remembers one claim of each driver
             self._claims += 1
-            found = await self._run_once(link, scripts.CLAIM, self._claims, kind, owner, limit, lease, every, *names)
+            found = await self._run_once(
+                link, scripts.CLAIM, self._claims, kind, owner, limit, lease, standing.lasts, standing.lease, every,
+                *names,
+            )  # fmt: skip
         return self._records(kind, found)
+
+    def handed_over(self, owner: str, limit: int) -> list[Record]:
+        return self._handed.take(owner, limit)
+
+    def _receive(self, told: bytes) -> None:
+        try:
+            _, owner, records = unpack_handed(told)
+        except ValueError as error:
+            logger.error("the store %s: what was handed over can't be read: %s", mask_url(self.url), error)
+            return
+        self._handed.add(owner, records)
+        self._watchers.notify(claimable=True, own=False)
+
+    async def end_standing(self, kind: str, owner: str | None = None) -> None:
+        link = self._open_link()
+        standing = f"{self._place.prefix}standing:{kind}"
+        command = ("DEL", standing) if owner is None else ("HDEL", standing, owner)
+        await self.call(lambda: link.call(*command), repeat=True)
 
     async def write(self, ops: Sequence[Op]) -> list[bool]:
         self._open_link()

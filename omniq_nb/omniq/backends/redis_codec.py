@@ -29,6 +29,7 @@ _LARGEST_RANK = 1 << 53
 _pack_head = struct.Struct(">BBII").pack
 _FENCE = struct.Struct(">Qq")
 _MOMENT = struct.Struct(">Q")
+_LENGTH = struct.Struct(">I")
 _BEGIN, _INSERT, _REPLACE, _EXTEND, _DELETE, _APPEND = range(6)
 _ALWAYS, _NEVER = 2**32 - 1, 2**32 - 2
 """In the place of the operation that one comes `after`."""
@@ -106,6 +107,27 @@ def unpack_record(kind: str, key: str, value: bytes) -> Record:
         expires_at - _ZERO if flags & EXPIRES else None,
         value[body_at:],
     )
+
+
+def unpack_handed(told: bytes) -> tuple[str, str, list[Record]]:
+    """The kind, the owner, and the records that he was given, from what ``write.lua`` tells.
+
+    Raises:
+        ValueError: It is none of OmniQ's.
+    """
+    kind, owner, *found = _texts(told)
+    pairs = zip(found[::2], found[1::2], strict=True)
+    return kind.decode(), owner.decode(), [unpack_record(kind.decode(), key.decode(), value) for key, value in pairs]
+
+
+def _texts(told: bytes) -> list[bytes]:
+    texts: list[bytes] = []
+    at = 0
+    while at < len(told):
+        (length,) = _LENGTH.unpack_from(told, at)
+        at += _LENGTH.size + length
+        texts.append(told[at - length : at])
+    return texts
 
 
 # --- operations ---

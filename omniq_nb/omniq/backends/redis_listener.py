@@ -1,4 +1,4 @@
-"""Hears what other drivers have changed: one subscription, as long as somebody watches."""
+"""Hears what other drivers have changed or handed over: one subscription, as long as somebody watches."""
 
 from __future__ import annotations
 
@@ -29,16 +29,27 @@ class Listener:
         writer: The driver's own name, whose messages are not passed on.
         notify: Called with whether something may be claimable, and once with `True` when the subscription (again)
             stands: what happened before was not heard.
+        receive: Called with what is told of records that were handed over to this driver.
     """
 
-    def __init__(self, link: Link, writer: bytes, notify: Callable[[bool], None]) -> None:
+    def __init__(
+        self, link: Link, writer: bytes, notify: Callable[[bool], None], receive: Callable[[bytes], None]
+    ) -> None:
         self._link = link
         self._channel = f"{link.place.prefix}changes"
+        self._handed = f"{link.place.prefix}handed:".encode() + writer
         self._writer = writer
         self._notify = notify
+        self._receive = receive
         self._wire: Wire
         self._listening: asyncio.Task[None] | None = None
         self._ending: asyncio.TimerHandle | None = None
+        self._subscribed: set[bytes] = set()
+
+    @property
+    def hears_what_is_handed(self) -> bool:
+        """Whether records that are handed over would arrive."""
+        return self._handed in self._subscribed
 
     def start(self) -> None:
         """Listen."""
@@ -77,6 +88,7 @@ class Listener:
                     pause = _FIRST_PAUSE
                     await self._listen(wire)
                 finally:
+                    self._subscribed.clear()
                     await wire.close()
             except (errors.RedisError, OSError) as error:
                 # Nothing rests on hints; whoever calls the store meanwhile hears what is wrong.
@@ -90,7 +102,7 @@ class Listener:
         Raises:
             Exception: Why.
         """
-        wire.send(("SSUBSCRIBE", self._channel))
+        wire.send(("SSUBSCRIBE", self._handed, self._channel))
         while True:
             asked_at = asyncio.get_running_loop().time()
             await self._watch(wire, _SILENCE)
@@ -107,10 +119,13 @@ class Listener:
 
     def _hear(self, message: Any) -> None:
         match message:
+            case [b"smessage", self._handed, told]:
+                self._receive(told)
             case [b"smessage", _, text]:
                 if text[1:] != self._writer:
                     self._notify(text[:1] == b"1")
-            case [b"ssubscribe", *_]:
+            case [b"ssubscribe", channel, *_]:
+                self._subscribed.add(channel)
                 self._notify(True)  # noqa: FBT003 -- see the class
             case [b"sunsubscribe", *_]:
                 self._wire.drop(errors.ConnectionError("the slot has moved"))

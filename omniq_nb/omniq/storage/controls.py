@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import math
 
 from ..errors import StoreError
 from ..models.event import TaskEvent
 from ..models.record import Filter, Insert, Record, Replace
+from ..models.task import TASK
 from .driver import Driver
 from .outbox import Outbox, write_with_event
+
+logger = logging.getLogger("omniq")
 
 CONTROL = "queue"
 """Kind of a queue's control record."""
 PAUSED, ACTIVE = "paused", "active"
 _PAUSED_SECONDS = 0.25
+_NEW_SECONDS = 0.05
 _CONFLICTS = 20
 _PAGE = 8
 """Few queues are paused; drivers read few records sooner."""
@@ -31,7 +37,7 @@ class QueueControls:
         self._driver = driver
         self._outbox = outbox
         self._paused: frozenset[str] = frozenset()
-        self._paused_until = 0.0
+        self._paused_until = 0.0  # by the loop's clock
 
     async def set_state(self, queue: str, state: str, event_type: str) -> None:
         """Pause or resume a queue.
@@ -48,8 +54,16 @@ class QueueControls:
             op = Insert(new) if old is None else Replace(new, old)
             if await write_with_event(self._driver, self._outbox, op, TaskEvent(now, event_type, queue=queue)):
                 self._paused_until = 0.0
+                await self._end_standing()
                 return
         raise StoreError(self._driver.url, f"the queue {queue!r} is being paused and resumed all the time")
+
+    async def _end_standing(self) -> None:
+        """Claims that stand do not know of the change; their owners claim again, since the change woke them."""
+        try:
+            await self._driver.end_standing(TASK)
+        except StoreError as error:
+            logger.warning("workers that wait may hear of it a moment later: %s", error)
 
     async def paused(self) -> frozenset[str]:
         """The queues that are paused."""
@@ -63,3 +77,9 @@ class QueueControls:
             self._paused = await self.paused()
             self._paused_until = now + _PAUSED_SECONDS
         return self._paused
+
+    @property
+    def doubtful_in(self) -> float:
+        """Seconds until what `paused_lately` gave is to be asked for anew by who went by it; endless if it was new."""
+        left = self._paused_until - asyncio.get_running_loop().time()
+        return left if left < _PAUSED_SECONDS - _NEW_SECONDS else math.inf

@@ -22,6 +22,10 @@ Rules:
 7.  A driver may be used from the event loop that opened it, and from no other; `clone` gives one for another loop.
     All of its calls may be made concurrently, and a cancelled call leaves the store consistent.
 8.  Errors of the store arrive as `omniq.errors.StoreError` with the original chained and passwords masked.
+9.  A claim that finds nothing may be left standing (`claim_or_stand`): the store then takes records for its owner, as
+    that claim would and once, in the very write that makes them claimable. They are the owner's like any that he has
+    claimed (rules 2 and 3), but for a short lease, since he may have stopped looking: he finds them by `handed_over`,
+    after a hint. Any later claim of his ends the one that stood.
 """
 
 from __future__ import annotations
@@ -55,6 +59,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
         shared: Several processes can use the store at once.
         durable: What was written outlives the process.
         own_clock: The store says what time it is, so that a worker's wrong clock does no harm.
+        hands_over: Claims can be left standing (rule 9): a worker that waits is given a task by the write that adds it.
         joins_transactions: `Driver.write_within` joins a transaction of the caller's.
     """
 
@@ -63,7 +68,20 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     shared: bool
     durable: bool
     own_clock: bool = False
+    hands_over: bool = False
     joins_transactions: bool = False
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """How a claim is left standing (rule 9).
+
+    Attributes:
+        lasts: Microseconds for which it stands.
+        lease: Microseconds from the moment at which a record is handed over until it is claimable again.
+    """
+
+    lasts: int
+    lease: int
 
 
 class DriverSettings(TypedDict, total=False):
@@ -176,6 +194,40 @@ class Driver(abc.ABC):
 
         Returns:
             The records as they are now: running, with the new version.
+        """
+
+    async def claim_or_stand(
+        self,
+        kind: str,
+        partitions: Sequence[str] | None,
+        owner: str,
+        limit: int,
+        lease: int,
+        standing: Standing,  # noqa: ARG002 -- for those that hand over
+        *,
+        excluding: Collection[str] = (),
+    ) -> list[Record]:
+        """`claim`, and leave it standing where it finds nothing and the store can hand over (rule 9).
+
+        Args:
+            kind: As for `claim`, like all that follow.
+            partitions: See there.
+            owner: One claim of each owner stands.
+            limit: See `claim`; for what is handed over too.
+            lease: Of what is found at once.
+            standing: For how long it stands, and the lease of what is handed over.
+            excluding: See `claim`.
+        """
+        return await self.claim(kind, partitions, owner, limit, lease, excluding=excluding)
+
+    def handed_over(self, owner: str, limit: int) -> list[Record]:  # noqa: ARG002 -- for those that hand over
+        """Up to ``limit`` records that the store has taken for an owner, each given once."""
+        return []
+
+    async def end_standing(self, kind: str, owner: str | None = None) -> None:  # noqa: B027 -- for those that hand over
+        """End the claim of a kind that an owner has left standing, or, unless one is named, everybody's.
+
+        What was handed over before that may still arrive.
         """
 
     @abc.abstractmethod

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import sys
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from itertools import compress, islice
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from ..clock import SECOND
 from ..core import lifecycle, settlement
 from ..core.settlement import Claimed, Ended, Outcome, Settlement
 from ..errors import OptionError, SerializationError, StoreError, TaskNotFoundError, TaskStateError, WorkerLostError
@@ -22,13 +24,18 @@ from ..models.result import RESULT, result_key
 from ..models.task import TASK, Statuses, Task, TaskSpec, TaskStatus, decode_spec, spec_of, statuses_of, task_of
 from .component import Component
 from .controls import ACTIVE, PAUSED, QueueControls
-from .driver import Driver
+from .driver import Driver, Standing
 from .large import LargeValues, arguments_key
 from .outbox import Outbox, write_with_event
 from .surely import write_surely
 
 logger = logging.getLogger("omniq")
 
+STANDING = 10 * SECOND
+"""Microseconds for which a worker's claim stands: a worker that vanished is given nothing after that."""
+HANDED_LEASE = 2 * SECOND
+"""Microseconds that a worker has to begin with what was handed over: as long is a task held up at most that was handed
+to one which does not look any more. What it began has a lease like any other from the next heartbeat on."""
 _CONFLICTS = 20
 _ATTEMPTS_KEPT = 100
 """Of a task that was tried thousands of times, the results of so many attempts are looked for when it is deleted."""
@@ -136,23 +143,51 @@ class BaseTaskQueue(Component):
 
     # --- the worker's side ---
 
-    async def claim(self, owner: str, limit: int, lease: int, queues: Sequence[str] | None = None) -> list[Claimed]:
+    async def claim(
+        self, owner: str, limit: int, lease: int, queues: Sequence[str] | None = None, *, standing: bool = False
+    ) -> list[Claimed]:
         """Take up to ``limit`` tasks that may run now; those that may not are settled on the way.
 
         Args:
             owner: The worker.
             limit: At most so many.
-            lease: Microseconds.
+            lease: Microseconds. What was handed over has less, see `HANDED_LEASE`.
             queues: In order of preference; ``None``: every queue.
+            standing: Where nothing is found, have the store hand over what comes, if it can: the next call gives it,
+                and there is a hint. For workers that have nothing to do.
         """
-        paused = await self._controls.paused_lately()
         while True:
-            records = await self.driver.claim(TASK, queues, owner, limit, lease, excluding=paused)
+            records = self.driver.handed_over(owner, limit) or await self._claim(owner, limit, lease, queues, standing)
             claimed, refused = self._sift(records)
             if refused:
                 await self._settle_refused(refused)
             if claimed or not records:
                 return claimed
+
+    async def _claim(
+        self,
+        owner: str,
+        limit: int,
+        lease: int,
+        queues: Sequence[str] | None,
+        standing: bool,  # noqa: FBT001 -- see `claim`
+    ) -> list[Record]:
+        paused = await self._controls.paused_lately()
+        if not standing:
+            return await self.driver.claim(TASK, queues, owner, limit, lease, excluding=paused)
+        stands = Standing(STANDING, min(HANDED_LEASE, lease))
+        return await self.driver.claim_or_stand(TASK, queues, owner, limit, lease, stands, excluding=paused)
+
+    async def stand_no_more(self, owner: str) -> list[Claimed]:
+        """Have nothing more handed over to a worker; gives what was, and was not fetched."""
+        await self.driver.end_standing(TASK, owner)
+        # What is not to be run comes again soon, with its short lease's end.
+        return self._sift(self.driver.handed_over(owner, sys.maxsize))[0]
+
+    @property
+    def looks_again_in(self) -> float:
+        """Seconds after which a claim that stands should be made anew: it may not know of queues that were paused."""
+        return self._controls.doubtful_in
 
     async def _settle_refused(self, refused: list[Settlement]) -> None:
         """What is not to be run must not hold up what was claimed with it: unsettled, it comes again with its lease's

@@ -90,16 +90,29 @@ class SyncTaskQueue(SyncComponent):
         """
         return self._run(self._async.put(tasks, connection=connection))
 
-    def claim(self, owner: str, limit: int, lease: int, queues: Sequence[str] | None = None) -> list[Claimed]:
+    def claim(
+        self, owner: str, limit: int, lease: int, queues: Sequence[str] | None = None, *, standing: bool = False
+    ) -> list[Claimed]:
         """Take up to ``limit`` tasks that may run now; those that may not are settled on the way.
 
         Args:
             owner: The worker.
             limit: At most so many.
-            lease: Microseconds.
+            lease: Microseconds. What was handed over has less, see `HANDED_LEASE`.
             queues: In order of preference; ``None``: every queue.
+            standing: Where nothing is found, have the store hand over what comes, if it can: the next call gives it,
+                and there is a hint. For workers that have nothing to do.
         """
-        return self._run(self._async.claim(owner, limit, lease, queues))
+        return self._run(self._async.claim(owner, limit, lease, queues, standing=standing))
+
+    def stand_no_more(self, owner: str) -> list[Claimed]:
+        """Have nothing more handed over to a worker; gives what was, and was not fetched."""
+        return self._run(self._async.stand_no_more(owner))
+
+    @property
+    def looks_again_in(self) -> float:
+        """Seconds after which a claim that stands should be made anew: it may not know of queues that were paused."""
+        return self._async.looks_again_in
 
     def settle(self, claimed: Claimed, outcome: Outcome, *, worker: str, started_at: int) -> bool:
         """Write one attempt's outcome; ``False``: the lease was lost, and nothing is written."""

@@ -27,6 +27,7 @@ expiry     what has expired is found, and nothing happens to it by itself
 scans      every filter, page by page, in a stable order, while others write
 contents   any body and any name comes back as it was
 waits      hints come, and none slips through between looking and waiting
+standing   a claim that stands is given what comes, once, and holds it for a short time
 events     the log is filtered, read in order, trimmed and followed
 lifecycle  opening, closing, cloning, cancelled and concurrent calls, and what outlives the driver
 races      twenty claimers in four threads and four processes; one winner; processes that are killed

@@ -14,6 +14,7 @@ from .machine import ModelTests
 from .order import OrderTests
 from .races import RaceTests
 from .scans import ContentTests, ScanTests
+from .standing import StandingTests
 from .waits import WaitTests
 
 
@@ -23,6 +24,7 @@ class DriverConformance(
     RaceTests,
     LifecycleTests,
     EventTests,
+    StandingTests,
     WaitTests,
     ContentTests,
     ScanTests,

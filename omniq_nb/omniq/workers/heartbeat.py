@@ -86,6 +86,7 @@ class Heartbeat:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
         self._started = threading.Event()
+        self._taken_over: frozenset[tuple[str, int]] = frozenset()
 
     def start(self) -> None:
         """Start the thread."""
@@ -138,7 +139,7 @@ class Heartbeat:
             registry = WorkerRegistry(stores.queue, stores.events)
             maintenance = Maintenance(queue, stores.results, stores.events, stores.event_retention)
             sweeping = asyncio.create_task(self._maintain(maintenance))
-            beats = [asyncio.create_task(self._beat(queue, registry)), asyncio.create_task(self._watch(stores.queue))]
+            beats = [asyncio.create_task(self._beat(queue, registry)), asyncio.create_task(self._watch(queue))]
             try:
                 await asyncio.gather(*beats)
             finally:
@@ -171,12 +172,14 @@ class Heartbeat:
                 self._outage.failed(_MAINTAIN, error)
             await self._pause(self._interval)
 
-    async def _watch(self, driver: Driver) -> None:
+    async def _watch(self, queue: BaseTaskQueue) -> None:
         assert self._stop is not None
+        driver = queue.driver
         with driver.watch() as changes:
             while not self._stop.is_set():
                 changes.clear()
                 running = self._running()
+                await self._take_over(queue, running)
                 if running:
                     records = await driver.get([(TASK, task.record.key) for task in running])
                     self._tell(
@@ -186,6 +189,21 @@ class Heartbeat:
                     )
                 await self._pause(_CHECK_SECONDS)
                 await changes.wait(_CHECK_SECONDS)
+
+    async def _take_over(self, queue: BaseTaskQueue, running: list[Claimed]) -> None:
+        """Extend the short leases of what was handed over and has not ended: once, heartbeats go on from there."""
+        if not queue.driver.capabilities.hands_over:
+            return
+        short = {(task.record.key, task.record.version): task for task in running if self._was_handed_over(task)}
+        new = [task for token, task in short.items() if token not in self._taken_over]
+        if new:
+            kept = await queue.extend(new, self._lease)
+            self._tell(task for task, still in zip(new, kept, strict=True) if not still)
+        self._taken_over = frozenset(short)
+
+    def _was_handed_over(self, task: Claimed) -> bool:
+        record = task.record
+        return (record.due_at or 0) - record.updated_at < self._lease
 
     def _tell(self, lost: Iterable[Claimed]) -> None:
         for task in lost:

@@ -107,7 +107,8 @@ class WorkerPool:
         self._changed = asyncio.Event()
         self._hints: Watcher | None = None
         self._looks = self._last_empty_look = 0
-        self._stopping = self._hurried = False
+        self._hands_over = queue.driver.capabilities.hands_over
+        self._stands = self._stopping = self._hurried = False
         self._ending = Ending()
         self._claiming: asyncio.Task[None] | None = None
         self._heartbeat = Heartbeat(
@@ -265,16 +266,19 @@ class WorkerPool:
                 if pause:
                     await hints.wait(pause)
             self._hints = None
+            await self._stand_no_more()
 
     async def _claim(self, room: int, lease: int) -> float:
         """Claim and begin what there is; gives the seconds to wait before the next look."""
         self._looks += 1
         look = self._looks
         began = self._loop.time()
-        claimed = await self._queue.claim(self.id, room, lease, self.queues)
+        stood, self._stands = self._stands, not self._running
+        # A worker that is busy may be about to block its loop, and must not be given tasks that others could run.
+        claimed = await self._queue.claim(self.id, room, lease, self.queues, standing=self._stands)
         blocked = self._loop.time() - began > self._settings.lease - self._settings.heartbeat
         for task in claimed:
-            if blocked and self._is_late(task):
+            if (blocked or stood) and self._is_late(task):
                 self._finish(task, _token(task), Released(), self._clock())
             else:
                 self._begin(task)
@@ -287,22 +291,33 @@ class WorkerPool:
         return await self._seconds_to_next()
 
     def _is_late(self, claimed: Claimed) -> bool:
-        """Whether the lease may end before the first heartbeat, where a task has blocked the loop since the claim.
+        """Whether the lease may end before the first heartbeat, where something has blocked the loop since the claim.
 
         No heartbeat could know of the claim, so another worker may have the task by now, and running it here too would
         be once too often. (Both clocks are asked: the store's own may differ from this machine's.)
         """
-        age = (self._clock() - claimed.record.updated_at) / SECOND
-        return age > self._settings.lease - self._settings.heartbeat
+        begins, ends = claimed.record.updated_at, claimed.record.due_at or 0
+        return (ends - self._clock()) / SECOND < min(self._settings.heartbeat, (ends - begins) / SECOND / 2)
+
+    async def _stand_no_more(self) -> None:
+        """Give back what was handed over and is not wanted any more."""
+        try:
+            for task in await self._queue.stand_no_more(self.id):
+                self._finish(task, _token(task), Released(), self._clock())
+        except StoreError as error:
+            logger.debug("what may have been handed over comes to others with the end of its lease: %s", error)
 
     async def _seconds_to_next(self) -> float:
         """Until the next look: when a task becomes due, and the poll interval at most."""
+        longest = self._settings.poll_interval
+        if self._stands and self._hands_over:
+            longest = min(longest, max(self._queue.looks_again_in, 0.001))
         due_at = await self._queue.driver.next_due(TASK)
         if due_at is None:
-            return self._settings.poll_interval
+            return longest
         # A millisecond is added, since waking a moment too early would cost another round.
         wait = (due_at - self._clock()) / SECOND + 0.001
-        return min(max(wait, 0.001), self._settings.poll_interval)
+        return min(max(wait, 0.001), longest)
 
     # --- running ---
 
@@ -356,6 +371,8 @@ class WorkerPool:
                     logger.exception("what came of %d tasks could not be written", len(ended))
         finally:
             self._settling = None
+            if self._hands_over and not self._running and self._hints is not None:
+                self._hints.notify()  # the sooner its claim stands again, the better
 
     async def _settle(self, batch: list[Settlement]) -> None:
         try:

@@ -1,8 +1,9 @@
 -- Claim records of one kind.
 --
 -- ARGV: the moment or '', the writer, the number of its claim, '1' if the claim is sent again, the kind, the owner, the
--- limit, the lease, '1' for every partition but those that follow, or '0' for those that follow, in their order.
--- Gives the moment, then key and value of each record, in order.
+-- limit, the lease, for how long the claim stands if it finds nothing ('0': not at all), the lease of what is handed
+-- over then, '1' for every partition but those that follow, or '0' for those that follow, in their order. Gives the
+-- moment, then key and value of each record, in order.
 
 local PROMOTED = 5000 -- records that one claim makes ready at most, so that it never holds the server up for long
 local PUT_BACK = 5000 -- and as many that it finds ready too early
@@ -10,8 +11,8 @@ local PUT_BACK = 5000 -- and as many that it finds ready too early
 local CLAIM_KEPT = 600000 -- milliseconds for which a claimer may ask again
 
 local now, number_of_claim, again, kind, owner = moment(ARGV[1]), ARGV[3], ARGV[4] == '1', ARGV[5], ARGV[6]
-local limit, lease, every = tonumber(ARGV[7]), tonumber(ARGV[8]), ARGV[9] == '1'
-local FIRST_PARTITION = 10
+local limit, lease, lasts, every = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9]), ARGV[11] == '1'
+local FIRST_PARTITION = 12
 local names, last_claim = of(kind), prefix .. 'claim:' .. ARGV[2]
 local found = {digits(now)}
 
@@ -92,41 +93,29 @@ for _, source in ipairs(partitions) do
 end
 
 local written, taken, put_back = {}, {number_of_claim}, 0
-local now_bytes, due_bytes = eight(now), eight(now + lease)
+local due_at = now + lease
 
 local function claim(member, partition, key, value)
-  local version, claims, _, due_high, due_low, expires, flags, of_partition, of_state, of_owner =
-    unpack_fields('>I8I8c8I4I4c8BI2I2I2', check(kind, key, value), 18)
-  local state_at = HEADER_SIZE + of_partition + 1
-  local its_place = place(value)
+  local taken_value, its_partition, state, its_due_at = claimed(kind, key, value, owner, now, due_at)
   -- An entry that a write by a clock which had gone back, or a hand, has left behind is none.
-  if band(flags, DUE) == 0 or its_place .. key ~= member
-    or sub(value, HEADER_SIZE + 1, state_at - 1) ~= partition then
-    return
-  end
-  local due_at = (due_high - 2147483648) * 4294967296 + due_low
-  if due_at > now then
+  if place(value) .. key ~= member then return end
+  if its_due_at then
     -- The clock has gone back since it was made ready. Its entry is about to go, and would be its only one.
-    add(names.later, key, due_at)
+    add(names.later, key, its_due_at)
     put_back = put_back + 1
-    return
   end
-  local state = sub(value, state_at, state_at + of_state - 1)
-  local claimed = pack(
-    '>Bc16I8I8c8c8c8BI2I2I2', MAGIC, its_place, version + 1, claims + 1, now_bytes, due_bytes, expires,
-    bor(flags, DUE + OWNER), of_partition, #RUNNING, #owner
-  ) .. partition .. RUNNING .. owner .. sub(value, state_at + of_state + of_owner)
+  if its_partition ~= partition then return end
   if state ~= RUNNING then
     remove(key_set(names, partition, state), key)
     add(key_set(names, partition, RUNNING), key, 0)
   end
-  enqueue(names, key, partition, its_place, now + lease, now)
+  enqueue(names, key, partition, place(value), due_at, now)
   written[#written + 1] = key
-  written[#written + 1] = claimed
+  written[#written + 1] = taken_value
   found[#found + 1] = key
-  found[#found + 1] = claimed
+  found[#found + 1] = taken_value
   taken[#taken + 1] = key
-  taken[#taken + 1] = fence(claimed)
+  taken[#taken + 1] = fence(taken_value)
 end
 
 while #open > 0 and #written < 2 * limit and put_back < PUT_BACK do
@@ -151,4 +140,12 @@ for _, source in ipairs(partitions) do
 end
 write_indexes()
 if #written > 0 then call('SET', last_claim, cmsgpack.pack(taken), 'PX', CLAIM_KEPT) end
+if #written == 0 and lasts > 0 then
+  call('HSET', standing_of(kind), owner, cmsgpack.pack({
+    owner = owner, writer = ARGV[2], limit = limit, lease = tonumber(ARGV[10]), until_ = now + lasts,
+    every = every, partitions = {unpack(ARGV, FIRST_PARTITION)},
+  }))
+else
+  call('HDEL', standing_of(kind), owner)
+end
 return found

@@ -210,6 +210,21 @@ local function enter(names, key, value, now)
   return true
 end
 
+-- A record as a claim makes it, with its state and partition, if it is due; else when it is.
+local function claimed(kind, key, value, owner, now, due_at)
+  local version, claims, _, due_high, due_low, expires, flags, of_partition, of_state, of_owner =
+    unpack_fields('>I8I8c8I4I4c8BI2I2I2', check(kind, key, value), 18)
+  if band(flags, DUE) == 0 then return nil end
+  local its_due_at = (due_high - 2147483648) * 4294967296 + due_low
+  if its_due_at > now then return nil, nil, nil, its_due_at end
+  local state_at = HEADER_SIZE + of_partition + 1
+  local partition, state = sub(value, HEADER_SIZE + 1, state_at - 1), sub(value, state_at, state_at + of_state - 1)
+  return pack(
+    '>Bc16I8I8c8c8c8BI2I2I2', MAGIC, place(value), version + 1, claims + 1, eight(now), eight(due_at), expires,
+    bor(flags, DUE + OWNER), of_partition, #RUNNING, #owner
+  ) .. partition .. RUNNING .. owner .. sub(value, state_at + of_state + of_owner), partition, state
+end
+
 local function write_indexes()
   for set, change in pairs(changes) do
     in_chunks('ZREM', set, change.removed)
@@ -222,4 +237,29 @@ local function write_indexes()
     end
   end
   changes = {}
+end
+
+-- The claims of a kind that stand: a hash, owner to what he claims, packed.
+local function standing_of(kind)
+  return prefix .. 'standing:' .. kind
+end
+
+-- Note when the first and the last event of one of the log's lists were, as `log:first` and `log:last` have it for each
+-- list that is full. Whoever asks for these notes the open list's before.
+local function note_span(list)
+  local earliest, latest = math.huge, -math.huge
+  for _, event in ipairs(call('LRANGE', prefix .. 'log:' .. list, 0, -1)) do
+    if event ~= '' then
+      local ts = number(event, 1)
+      earliest, latest = math.min(earliest, ts), math.max(latest, ts)
+    end
+  end
+  if earliest < math.huge then
+    call('ZADD', prefix .. 'log:first', digits(earliest), list)
+    call('ZADD', prefix .. 'log:last', digits(latest), list)
+  end
+end
+
+local function open_list()
+  return tonumber(call('HGET', prefix .. 'log', 'list') or 0)
 end

@@ -3,7 +3,7 @@
 local LISTS = 10 -- that it looks at
 
 local log, limit = prefix .. 'log', tonumber(ARGV[1])
-local last = tonumber(call('HGET', log, 'list') or 0)
+local last = open_list()
 local latest = {}
 for list = last, math.max(last - LISTS, 0), -1 do
   if #latest >= limit then break end

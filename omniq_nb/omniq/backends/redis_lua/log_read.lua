@@ -2,7 +2,7 @@
 
 local log = prefix .. 'log'
 local list, index, limit = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local last = tonumber(call('HGET', log, 'list') or 0)
+local last = open_list()
 local found = {'', ''}
 while list <= last do
   local wanted = limit - #found + 2

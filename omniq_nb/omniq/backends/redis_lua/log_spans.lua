@@ -2,6 +2,7 @@
 -- moment after the last or '+inf'. Gives each list and its latest moment.
 
 local log, found = prefix .. 'log', {}
+note_span(open_list())
 local early = {}
 for _, list in ipairs(call('ZRANGE', log .. ':first', '-inf', '(' .. ARGV[2], 'BYSCORE')) do early[list] = true end
 local late = call('ZRANGE', log .. ':last', '+inf', ARGV[1], 'BYSCORE', 'REV', 'WITHSCORES')

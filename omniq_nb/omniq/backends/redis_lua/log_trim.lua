@@ -11,7 +11,7 @@ local function drop(list)
   call('ZREM', log .. ':first', list)
   call('ZREM', log .. ':last', list)
   -- Positions in the last list must not be given again.
-  if tonumber(list) == tonumber(call('HGET', log, 'list')) then call('HSET', log, 'list', list + 1, 'events', 0) end
+  if tonumber(list) == open_list() then call('HSET', log, 'list', list + 1) end
 end
 
 local function trim(list)
@@ -33,6 +33,7 @@ local function trim(list)
   call('ZADD', log .. ':first', digits(earliest), list)
 end
 
+note_span(open_list())
 local lists = call('ZRANGE', log .. ':first', '-inf', '(' .. digits(before), 'BYSCORE', 'LIMIT', 0, LISTS)
 for _, list in ipairs(lists) do trim(list) end
 return {trimmed, #lists}
