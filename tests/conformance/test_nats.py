@@ -27,6 +27,7 @@ from omniq.backends.nats_wire import (
     Swap,
     Take,
     Tell,
+    Unstand,
     decode_events,
     decode_requests,
     encode_request,
@@ -60,14 +61,15 @@ class _Log:
 
     async def replay(self) -> Model:
         """The state that the log leads to."""
-        model, assembler = Model(), Assembler()
+        model, assembler, standing = Model(), Assembler(), dict[str, Take]()
         state = (await self.js.stream_info(self.stream)).state
         for seq in range(max(state.first_seq, 1), state.last_seq + 1):
             message = await self.js.get_msg(self.stream, seq)
             if (whole := assembler.take(seq, 0, message.data or b"")) is not None:
                 for request in decode_requests(whole.content):
                     await self._fetch_bodies(request)
-                    _apply(model, request)
+                    _apply(model, request, standing)
+                _hand_over(model, standing)
         return model
 
     async def _fetch_bodies(self, request: Request) -> None:
@@ -89,15 +91,33 @@ class _Log:
                 continue  # the test made no store
 
 
-def _apply(model: Model, request: Request) -> None:
+def _apply(model: Model, request: Request, standing: dict[str, Take]) -> None:
     outcomes: list[bool] = []
     for op in request:
         if isinstance(op, Take):
             assert op.now is not None, "only drivers with a clock of the test's own can be followed"
-            model.claim(op.kind, op.partitions, op.owner, op.limit, op.lease, op.excluding, op.now)
+            found = model.claim(op.kind, op.partitions, op.owner, op.limit, op.lease, op.excluding, op.now)
+            standing.pop(op.owner, None)
+            if op.lasts and not found:
+                standing[op.owner] = op
+            outcomes.append(True)
+        elif isinstance(op, Unstand):
+            for owner in [op.owner] if op.owner is not None else list(standing):
+                standing.pop(owner, None)
             outcomes.append(True)
         elif isinstance(op, Put | Swap | Move | Drop | Tell):
             outcomes.append((op.after is None or outcomes[op.after]) and _applied(model, op))
+
+
+def _hand_over(model: Model, standing: dict[str, Take]) -> None:
+    for op in list(standing.values()):
+        assert op.now is not None
+        written = (record.updated_at for record in model.records.values() if record.kind == op.kind)
+        now = max(op.now, *written, op.now)
+        if now > op.now + op.lasts or model.claim(
+            op.kind, op.partitions, op.owner, op.limit, op.handed_lease, op.excluding, now
+        ):
+            del standing[op.owner]
 
 
 def _applied(model: Model, op: Put | Swap | Move | Drop | Tell) -> bool:

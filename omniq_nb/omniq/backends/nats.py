@@ -40,7 +40,7 @@ from ..errors import ConfigError, NotOpenError, StoreCorruptError, StoreError, S
 from ..masking import mask_url
 from ..models.event import TaskEvent
 from ..models.record import Columns, EventFilter, Filter, Op, Page, Record
-from ..storage.driver import About, Capabilities, DriverSettings, Key, Position
+from ..storage.driver import About, Capabilities, DriverSettings, Key, Position, Standing
 from ..storage.endings import Turns, each_of
 from ..storage.events import BaseEventStorage
 from ..storage.group_commit import GroupCommit
@@ -51,6 +51,7 @@ from ..storage.schedules import BaseScheduleStorage
 from ..storage.watch import Watcher, Watchers
 from . import nats_events as log
 from .nats_aside import INLINE
+from .nats_claims import Claims
 from .nats_connection import FOREIGN_ERRORS, servers_of, translate
 from .nats_log import Names
 from .nats_replica import Outcome, Replica
@@ -58,6 +59,7 @@ from .nats_state import Shared
 from .nats_store import Store
 from .nats_wire import Put, Request, Row, Swap, Take, Trim, encode_request, record_of, wire_op
 
+_NOT_STANDING = Standing(0, 0)
 _OPS_PER_TRANSACTION = 10_000
 """Bounds what is applied in one go."""
 _is_namespace = re.compile(r"[A-Za-z0-9_-]{1,100}").fullmatch
@@ -89,7 +91,7 @@ class NATSDriver(RemoteDriver):
         choose="many machines and quick answers, where NATS runs anyway",
     )
     capabilities: ClassVar[Capabilities] = Capabilities(
-        atomic_batches=True, pushes=True, shared=True, durable=True, own_clock=True
+        atomic_batches=True, pushes=True, shared=True, durable=True, own_clock=True, hands_over=True
     )
     option_names: ClassVar[frozenset[str] | None] = frozenset(
         {
@@ -126,6 +128,9 @@ class NATSDriver(RemoteDriver):
         self._catching_up: asyncio.Task[None] | None = None
         self._next_catching_up: asyncio.Task[None] | None = None
         self._watchers = Watchers()
+        self._claims = Claims(
+            lambda: self._store, self.clock, self._submit, self._catch_up, self._claimed, self._watchers
+        )
 
     def clone(self) -> Self:
         return type(self)(
@@ -150,7 +155,16 @@ class NATSDriver(RemoteDriver):
             return
         self._closing = False
         self._catching_up = self._next_catching_up = None
-        store = Store(self.url, self._names, self.options, self._shared, self._changed, follows=not self._is_clone)
+        self._claims.opened()
+        store = Store(
+            self.url,
+            self._names,
+            self.options,
+            self._shared,
+            self._changed,
+            self._claims.receive,
+            follows=not self._is_clone,
+        )
         try:
             await self.call(store.catch_up, repeat=True)
         except BaseException:
@@ -172,9 +186,8 @@ class NATSDriver(RemoteDriver):
             self._open_store = None
 
     async def _settle_down(self) -> None:
-        await asyncio.gather(
-            *(task for task in (self._catching_up, self._next_catching_up) if task is not None), return_exceptions=True
-        )
+        catching_up = (task for task in (self._catching_up, self._next_catching_up) if task is not None)
+        await asyncio.gather(*catching_up, self._claims.finish(), return_exceptions=True)
 
     @property
     def _store(self) -> Store:
@@ -194,25 +207,37 @@ class NATSDriver(RemoteDriver):
         *,
         excluding: Collection[str] = (),
     ) -> list[Record]:
-        store = self._store
-        moment = None if self._given_clock is system_clock else self._given_clock()
-        take = Take(
-            kind, None if partitions is None else list(partitions), list(excluding), owner, limit, lease, moment
-        )
-        if not self._finds(store, take):
-            await self._catch_up()
-            if not self._finds(store, take):
-                return []
-        (rows,) = await self._submit([take])
-        assert isinstance(rows, list)
-        # They are the caller's by now, whatever became of a body: whoever can't read the record settles it.
-        return await self._records(store, rows, instead=b"")
+        return await self.claim_or_stand(kind, partitions, owner, limit, lease, _NOT_STANDING, excluding=excluding)
 
-    def _finds(self, store: Store, take: Take) -> bool:
-        now = self.clock()
-        with store.state as replica:
-            shelf = replica.shelves.get(take.kind)
-            return take.limit > 0 and shelf is not None and shelf.has_due(take.partitions, take.excluding, now)
+    async def claim_or_stand(
+        self,
+        kind: str,
+        partitions: Sequence[str] | None,
+        owner: str,
+        limit: int,
+        lease: int,
+        standing: Standing,
+        *,
+        excluding: Collection[str] = (),
+    ) -> list[Record]:
+        _ = self._store
+        take = Take(
+            kind, None if partitions is None else list(partitions), sorted(excluding), owner, limit, lease,
+            None if self._given_clock is system_clock else self._given_clock(),
+            lasts=standing.lasts if limit > 0 else 0, handed_lease=standing.lease,
+        )  # fmt: skip
+        return await self._claims.claim(take)
+
+    async def _claimed(self, rows: Sequence[Row]) -> list[Record]:
+        # They are the claimer's by now, whatever became of a body: whoever can't read the record settles it.
+        return await self._records(self._store, rows, instead=b"")
+
+    def handed_over(self, owner: str, limit: int) -> list[Record]:
+        return self._claims.handed.take(owner, limit)
+
+    async def end_standing(self, kind: str, owner: str | None = None) -> None:
+        _ = self._store
+        await self._claims.end_standing(kind, owner)
 
     async def write(self, ops: Sequence[Op]) -> list[bool]:
         store = self._store

@@ -20,7 +20,7 @@ from .nats_connection import Connection, JetStreamError, answer_of
 from .nats_log import Names, read_by_number
 from .nats_replica import Replica
 from .nats_segments import Packed
-from .nats_wire import SCHEMA, Row
+from .nats_wire import SCHEMA, Row, Take
 
 INLINE = 16_384
 """Bytes of a body that the log itself takes, and every replica keeps in memory."""
@@ -47,6 +47,7 @@ class Manifest(msgspec.Struct, array_like=True, gc=False):
         end: See `Segments`.
         size: Bytes of all pieces.
         pieces: The numbers of the messages of each piece.
+        standing: See `Replica`.
     """
 
     schema: int
@@ -56,6 +57,7 @@ class Manifest(msgspec.Struct, array_like=True, gc=False):
     end: tuple[int, int]
     size: int
     pieces: list[list[int]]
+    standing: list[tuple[Take, int]] = []
 
 
 class Snapshot:
@@ -68,7 +70,9 @@ class Snapshot:
     """
 
     def __init__(self, replica: Replica, made: str) -> None:
-        self.manifest = Manifest(SCHEMA, replica.seq, replica.now, made, replica.segments.end, 0, [])
+        self.manifest = Manifest(
+            SCHEMA, replica.seq, replica.now, made, replica.segments.end, 0, [], replica.standing
+        )  # fmt: skip
         # Rows are never changed in place: a list of them is a picture of this moment, and cheap.
         self.rows = [row for shelf in replica.shelves.values() for row in shelf.rows.values()]
         self._segments = list(replica.segments.pack(_SEGMENTS))
@@ -182,6 +186,7 @@ class Aside:
                     for row in piece.rows:
                         replica.restore(row)
         replica.seq, replica.now, replica.segments.end = manifest.at, manifest.now, manifest.end
+        replica.restore_standing(manifest.standing)
         replica.saved = (manifest.at, manifest.size)
         return replica
 

@@ -14,7 +14,7 @@ from ..models.record import RUNNING
 from ..storage.driver import Key
 from .nats_segments import Segments
 from .nats_shelf import Shelf
-from .nats_wire import Drop, Move, Put, Request, Row, Saved, Swap, Take, Tell, Trim
+from .nats_wire import Drop, Move, Put, Request, Row, Saved, Swap, Take, Tell, Trim, Unstand
 
 Outcome = bool | int | list[Row]
 """Of an operation: whether it applied; of a `Take` the rows; of a `Trim` the number of events."""
@@ -31,6 +31,7 @@ class Replica:
         wrote: The last transaction wrote something: there is a hint to give.
         made_claimable: It may have made something claimable.
         told: Events of the last transaction, raw, as they were appended.
+        handed: What the last transaction has handed over to claims that stood: owners and their rows.
         freed: Blobs that the last transaction left without a record.
         saved: The last message that a snapshot covers, and the snapshot's size.
         grown: Bytes of log since that was written.
@@ -43,9 +44,13 @@ class Replica:
         self.segments = Segments()
         self.wrote = self.made_claimable = False
         self.told: list[Tell] = []
+        self.handed: list[tuple[str, list[Row]]] = []
         self.freed: list[str] = []
         self.saved = (0, 0)
         self.grown = 0
+        self._standing: dict[str, dict[str, tuple[Take, int]]] = {}  # kind, owner, until when
+        self._claimable: dict[str, int] = {}  # of what kinds the last transaction made how many records claimable
+        self._latest = 0  # the latest moment at which one of these was changed, by the writer's clock
         self._names: dict[str, str] = {}  # kinds, partitions, states, owners: one object for all equal ones
 
     def row(self, key: Key) -> Row | None:
@@ -76,9 +81,14 @@ class Replica:
         """
         self.now = max(self.now, now)
         self.wrote = self.made_claimable = False
-        self.told, self.freed = [], []
+        self.told, self.freed, self.handed = [], [], []
+        self._claimable.clear()
+        self._latest = 0
         unheard: list[int] = []
         outcomes = [self._apply_request(request, unheard) for request in requests]
+        for kind, claimable in self._claimable.items():
+            if self._hand_over(kind) < claimable:
+                self.made_claimable = True
         if self.told:
             self.segments.add(at, self.told, unheard, places)
         return outcomes
@@ -109,7 +119,7 @@ class Replica:
 
     def _swap(self, op: Swap) -> bool:
         row = op.row
-        old = self._standing(row.kind, row.key, row.version - 1, row.created_at)
+        old = self._fenced(row.kind, row.key, row.version - 1, row.created_at)
         if old is None:
             if row.blob is not None:
                 self.freed.append(row.blob)
@@ -124,7 +134,7 @@ class Replica:
         return True
 
     def _move(self, op: Move) -> bool:
-        old = self._standing(op.kind, op.key, op.version, op.created_at)
+        old = self._fenced(op.kind, op.key, op.version, op.created_at)
         if old is None:
             return False
         self.shelves[op.kind].put(_changed(old, old.state, op.due_at, old.owner, 0, old.updated_at), old)
@@ -132,7 +142,7 @@ class Replica:
         return True
 
     def _drop(self, op: Drop) -> bool:
-        old = self._standing(op.kind, op.key, op.version, op.created_at)
+        old = self._fenced(op.kind, op.key, op.version, op.created_at)
         if old is None:
             return False
         self.shelves[op.kind].remove(old)
@@ -148,7 +158,15 @@ class Replica:
 
     def _take(self, op: Take) -> list[Row]:
         now = self.now if op.now is None else op.now
-        shelf, due_at = self.shelf(op.kind), now + op.lease
+        taken = self._taken(op, now, op.lease)
+        standing = self._standing.setdefault(op.kind, {})
+        standing.pop(op.owner, None)  # who stands anew goes to the end
+        if op.lasts and not taken:
+            standing[op.owner] = (op, now + op.lasts)
+        return taken
+
+    def _taken(self, op: Take, now: int, lease: int) -> list[Row]:
+        shelf, due_at = self.shelf(op.kind), now + lease
         owner = self._names.setdefault(op.owner, op.owner)
         taken: list[Row] = []
         for old in shelf.due(op, now):
@@ -156,6 +174,40 @@ class Replica:
             shelf.put(row, old)
             taken.append(row)
         return taken
+
+    def _hand_over(self, kind: str) -> int:
+        """Carry out the claims that stand, those that have stood longest first; says how many records they took."""
+        standing = self._standing.get(kind, {})
+        handed = 0
+        for owner, (op, until) in tuple(standing.items()):
+            # Where a test moves time, nobody but the writer knows it.
+            now = self.now if op.now is None else max(op.now, self._latest)
+            taken = self._taken(op, now, op.handed_lease) if now <= until else []
+            if taken or now > until:
+                del standing[owner]
+            if taken:
+                self.handed.append((owner, taken))
+                handed += len(taken)
+            elif not self.shelf(kind).has_due(None, (), now):
+                break
+        return handed
+
+    def _unstand(self, op: Unstand) -> bool:
+        standing = self._standing.get(op.kind, {})
+        if op.owner is None:
+            standing.clear()
+        else:
+            standing.pop(op.owner, None)
+        return True
+
+    def stands(self, kind: str, owner: str) -> tuple[Take, int] | None:
+        """The claim of a kind that an owner has left standing, and until when it stands."""
+        return self._standing.get(kind, {}).get(owner)
+
+    @property
+    def standing(self) -> list[tuple[Take, int]]:
+        """All claims that stand, and until when; of a kind, those that have stood longest first."""
+        return [each for of_kind in self._standing.values() for each in of_kind.values()]
 
     def _trim(self, op: Trim) -> int:
         return self.segments.trim(op.before, op.partly)
@@ -172,7 +224,12 @@ class Replica:
             row.owner = self._names.setdefault(row.owner, row.owner)
         self.shelf(row.kind).add(row)
 
-    def _standing(self, kind: str, key: str, version: int, created_at: int) -> Row | None:
+    def restore_standing(self, standing: Sequence[tuple[Take, int]]) -> None:
+        """Put in the claims that stand of a snapshot."""
+        for op, until in standing:
+            self._standing.setdefault(op.kind, {})[op.owner] = (op, until)
+
+    def _fenced(self, kind: str, key: str, version: int, created_at: int) -> Row | None:
         """The record, if it is still the one that the operation names: the fence."""
         shelf = self.shelves.get(kind)
         row = None if shelf is None else shelf.rows.get(key)
@@ -183,7 +240,8 @@ class Replica:
     def _note(self, row: Row) -> None:
         self.wrote = True
         if row.due_at is not None:
-            self.made_claimable = True
+            self._claimable[row.kind] = self._claimable.get(row.kind, 0) + 1
+            self._latest = max(self._latest, row.updated_at)
 
     def _share_names(self, row: Row) -> None:
         shared = self._names.setdefault
@@ -208,6 +266,7 @@ _APPLY: dict[type, Any] = {
     Drop: Replica._drop,  # noqa: SLF001
     Tell: Replica._tell,  # noqa: SLF001
     Take: Replica._take,  # noqa: SLF001
+    Unstand: Replica._unstand,  # noqa: SLF001
     Trim: Replica._trim,  # noqa: SLF001
     Saved: Replica._saved,  # noqa: SLF001
 }

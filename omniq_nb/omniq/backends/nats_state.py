@@ -20,7 +20,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from .nats_replica import Outcome, Replica
-from .nats_wire import Assembler, Request, decode_requests
+from .nats_wire import Assembler, Request, Row, decode_requests
 
 logger = logging.getLogger("omniq")
 
@@ -50,6 +50,7 @@ class Applied(NamedTuple):
     Attributes:
         wrote: It wrote something: there is a hint to give.
         claimable: It may have made something claimable.
+        handed: What it has handed over, and to whom.
         freed: Blobs that it has left without a record.
         before: Bytes of log since the last snapshot, before it; see `Replica.grown`.
         after: And after it.
@@ -57,6 +58,7 @@ class Applied(NamedTuple):
 
     wrote: bool
     claimable: bool
+    handed: list[tuple[str, list[Row]]]
     freed: list[str]
     before: int
     after: int
@@ -177,7 +179,9 @@ class State:
             self._recent[seq] = [bytes(tell.events) for tell in replica.told]
             if len(self._recent) > _RECENT:
                 self._recent.popitem(last=False)
-        applied = Applied(replica.wrote, replica.made_claimable, replica.freed, before, replica.grown)
+        applied = Applied(
+            replica.wrote, replica.made_claimable, replica.handed, replica.freed, before, replica.grown
+        )  # fmt: skip
         return applied, transaction.writer
 
     def _decoded(self, seq: int, content: bytes) -> list[Request] | None:

@@ -18,7 +18,7 @@ from .nats_log import End, Log, Names
 from .nats_replica import Outcome, Replica
 from .nats_segments import Segment
 from .nats_state import Applied, Shared, State, Transaction
-from .nats_wire import Request, Saved, Tell, decode_events, decode_requests, encode_request, frames, join
+from .nats_wire import Request, Row, Saved, Tell, decode_events, decode_requests, encode_request, frames, join
 
 logger = logging.getLogger("omniq")
 
@@ -43,6 +43,7 @@ class Store:
         shared: Where a driver and its clones share a state.
         on_change: Called after each transaction that wrote, from any thread: whether something may have become
             claimable, and whether this driver wrote it.
+        on_handed: Called before that with an owner, who need not be one of this driver, and what he was handed.
         follows: Whether it follows the log in any case, or only if no other one does.
 
     Attributes:
@@ -57,6 +58,7 @@ class Store:
         options: dict[str, Any],
         shared: Shared,
         on_change: Callable[[bool, bool], None],
+        on_handed: Callable[[str, list[Row]], None],
         *,
         follows: bool,
     ) -> None:
@@ -65,6 +67,7 @@ class Store:
         self._options = options
         self._shared = shared
         self._on_change = on_change
+        self._on_handed = on_handed
         self._must_follow = follows
         self._timeout = float(options.get("timeout", 5.0))
         self._loop = asyncio.get_running_loop()
@@ -251,6 +254,8 @@ class Store:
 
     def applied(self, applied: Applied, *, own: bool) -> None:
         """See `Member.applied`."""
+        for owner, rows in applied.handed:
+            self._on_handed(owner, rows)
         if applied.wrote:
             self._on_change(applied.claimable, own)
         if not own:

@@ -15,7 +15,7 @@ import msgspec
 from ..models.event import TaskEvent
 from ..models.record import Append, Delete, Extend, Insert, Op, Record, Replace
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the format; in the stream's metadata."""
 
 _HEAD = struct.Struct(">4s16sIHH")
@@ -88,6 +88,8 @@ class Take(msgspec.Struct, array_like=True, tag="c", gc=False):
 
     Attributes:
         now: The moment, where a test moves time; ``None``: the server's, which the message carries.
+        lasts: Microseconds for which it stands if it finds nothing; 0: not at all.
+        handed_lease: The lease of what is handed over then.
     """
 
     kind: str
@@ -97,6 +99,16 @@ class Take(msgspec.Struct, array_like=True, tag="c", gc=False):
     limit: int
     lease: int
     now: int | None
+    after: int | None = None
+    lasts: int = 0
+    handed_lease: int = 0
+
+
+class Unstand(msgspec.Struct, array_like=True, tag="u", gc=False):
+    """End the claim of a kind that an owner has left standing; ``None``: everybody's."""
+
+    kind: str
+    owner: str | None
     after: int | None = None
 
 
@@ -116,7 +128,7 @@ class Saved(msgspec.Struct, array_like=True, tag="s", gc=False):
     after: int | None = None
 
 
-WireOp = Put | Swap | Move | Drop | Tell | Take | Trim | Saved
+WireOp = Put | Swap | Move | Drop | Tell | Take | Unstand | Trim | Saved
 Request = list[WireOp]
 """One caller's operations; ``after`` counts within it."""
 

@@ -37,7 +37,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-import warnings
 from collections.abc import Collection, Sequence
 from itertools import islice
 from typing import Any, ClassVar, Unpack
@@ -49,8 +48,6 @@ from ..errors import (
     NotOpenError,
     StoreAlteredError,
     StoreError,
-    StoreTooNewError,
-    StoreTooOldError,
     StoreUnavailableError,
     ValueTooLargeError,
 )
@@ -71,16 +68,14 @@ from . import redis_log as log
 from . import redis_scripts as scripts
 from .redis_clock import StoreClock, monotonic
 from .redis_codec import LARGEST, Batch, Packer, moment, read_moment, unpack_handed, unpack_record
-from .redis_errors import EvictionWarning, UnansweredError, translate
+from .redis_errors import UnansweredError, translate
 from .redis_link import Link
 from .redis_listener import Listener
 from .redis_place import Place
 from .redis_scripts import Script
+from .redis_server import prepare
 
 logger = logging.getLogger("omniq")
-
-SCHEMA_VERSION = 1
-OLDEST_SERVER = (7, 0)
 
 _OPS_PER_BATCH = 50_000
 """A caller's batch beyond this is split: Redis takes a million arguments, and answers nobody meanwhile."""
@@ -155,19 +150,7 @@ class RedisDriver(RemoteDriver):
         self._closing, self._link = False, link
 
     async def _prepare(self, link: Link) -> None:
-        facts = _facts(await link.call("INFO"))
-        version = facts.get("valkey_version") or facts.get("redis_version", "")
-        if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_SERVER:
-            raise StoreTooOldError(self.url, f"Redis {version}, and OmniQ needs 7.0")
-        policy = facts.get("maxmemory_policy", "noeviction")
-        if policy.startswith("allkeys") and facts.get("maxmemory") != "0":
-            warnings.warn(EvictionWarning(mask_url(self.url), policy), stacklevel=2)
-        await link.call("HSETNX", link.meta, "schema", SCHEMA_VERSION)
-        schema = await link.call("HGET", link.meta, "schema")
-        if not schema.isdigit():
-            raise StoreAlteredError(self.url, f"{link.meta.decode()} says schema {schema!r}")
-        if int(schema) > SCHEMA_VERSION:
-            raise StoreTooNewError(self.url, f"schema {int(schema)}")
+        await prepare(link, self.url)
         await self._run_timed(link, scripts.NEXT_DUE, "")  # so that the clock is right from the first task on
 
     async def close(self) -> None:
@@ -409,12 +392,6 @@ class RedisDriver(RemoteDriver):
 
     async def trim_log(self, before: int) -> int:
         return await log.trim_log(self._run, before)
-
-
-def _facts(info: bytes) -> dict[str, str]:
-    """What INFO says."""
-    lines = [line.partition(":") for line in info.decode().splitlines() if not line.startswith("#")]
-    return {name: value for name, _, value in lines}
 
 
 def _share(batch: Batch) -> float:

@@ -95,8 +95,11 @@ class StandingTests(DriverHarness):
         async with _listening(store):
             assert await _stand(store.driver) == []
             waiting = store.record("a", partition="io", rank=3, age=7, expires_in=60, body=b"\x00work")
-            assert await other.write([Insert(waiting)]) == [True]
-            (handed,) = await _fetched(store.driver)
+            with store.driver.watch(claimable=True) as changes:
+                changes.clear()
+                assert await other.write([Insert(waiting)]) == [True]
+                assert await changes.wait(_LONG)
+                (handed,) = await _fetched(store.driver)
 
         assert handed == changed(
             waiting,
