@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from omniq import AsyncOmniQ, ConfigError, StoreError, TaskStatus
 from omniq.backends.redis import RedisDriver
-from omniq.backends.redis_server import SCHEMA_VERSION
 from omniq.backends.redis_errors import EvictionWarning
+from omniq.backends.redis_server import SCHEMA_VERSION
 from omniq.errors import (
     OptionError,
     StoreAlteredError,

@@ -19,7 +19,6 @@ CONTROL = "queue"
 """Kind of a queue's control record."""
 PAUSED, ACTIVE = "paused", "active"
 _PAUSED_SECONDS = 0.25
-_NEW_SECONDS = 0.05
 _CONFLICTS = 20
 _PAGE = 8
 """Few queues are paused; drivers read few records sooner."""
@@ -37,7 +36,7 @@ class QueueControls:
         self._driver = driver
         self._outbox = outbox
         self._paused: frozenset[str] = frozenset()
-        self._paused_until = 0.0  # by the loop's clock
+        self._paused_until = 0.0
 
     async def set_state(self, queue: str, state: str, event_type: str) -> None:
         """Pause or resume a queue.
@@ -70,16 +69,15 @@ class QueueControls:
         pages = self._driver.pages(Filter(kind=CONTROL, state=PAUSED), _PAGE)
         return frozenset([record.key async for records in pages for record in records])
 
-    async def paused_lately(self) -> frozenset[str]:
-        """The queues that are paused, as of a quarter of a second ago at most: asked at every claim."""
-        now = asyncio.get_running_loop().time()
-        if now >= self._paused_until:
-            self._paused = await self.paused()
-            self._paused_until = now + _PAUSED_SECONDS
-        return self._paused
+    async def paused_lately(self) -> tuple[frozenset[str], float]:
+        """The queues that are paused, and for how many seconds this is gone by now: asked at every claim.
 
-    @property
-    def doubtful_in(self) -> float:
-        """Seconds until what `paused_lately` gave is to be asked for anew by who went by it; endless if it was new."""
-        left = self._paused_until - asyncio.get_running_loop().time()
-        return left if left < _PAUSED_SECONDS - _NEW_SECONDS else math.inf
+        It may have changed since it was read, unless it was read for this very call: then it is gone by until there is
+        a hint, and the seconds are endless.
+        """
+        now = asyncio.get_running_loop().time()
+        if now < self._paused_until:
+            return self._paused, self._paused_until - now
+        self._paused = await self.paused()
+        self._paused_until = now + _PAUSED_SECONDS
+        return self._paused, math.inf

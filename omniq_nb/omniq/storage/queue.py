@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 import sys
 from collections.abc import Awaitable, Callable, Collection, Sequence
@@ -86,6 +87,7 @@ class BaseTaskQueue(Component):
         self.max_claims = max_claims
         self._in_one = self._results is self._events is self.driver and self.driver.capabilities.atomic_batches
         self.on_end: Callable[[list[str]], None] = lambda _: None
+        self._known_for: dict[str, float] = {}
         self._outbox = Outbox(self._events)
         self._controls = QueueControls(self.driver, self._outbox)
         # Jitter spreads retries out; it needs no secrecy.
@@ -172,22 +174,25 @@ class BaseTaskQueue(Component):
         queues: Sequence[str] | None,
         standing: bool,  # noqa: FBT001 -- see `claim`
     ) -> list[Record]:
-        paused = await self._controls.paused_lately()
+        paused, known_for = await self._controls.paused_lately()
         if not standing:
             return await self.driver.claim(TASK, queues, owner, limit, lease, excluding=paused)
+        self._known_for[owner] = known_for
         stands = Standing(STANDING, min(HANDED_LEASE, lease))
         return await self.driver.claim_or_stand(TASK, queues, owner, limit, lease, stands, excluding=paused)
 
     async def stand_no_more(self, owner: str) -> list[Claimed]:
         """Have nothing more handed over to a worker; gives what was, and was not fetched."""
         await self.driver.end_standing(TASK, owner)
+        self._known_for.pop(owner, None)
         # What is not to be run comes again soon, with its short lease's end.
         return self._sift(self.driver.handed_over(owner, sys.maxsize))[0]
 
-    @property
-    def looks_again_in(self) -> float:
-        """Seconds after which a claim that stands should be made anew: it may not know of queues that were paused."""
-        return self._controls.doubtful_in
+    def stands_well_for(self, owner: str) -> float:
+        """Seconds after which a worker whose claim stands should look again: it may not know of queues that were just
+        paused.
+        """
+        return self._known_for.get(owner, math.inf)
 
     async def _settle_refused(self, refused: list[Settlement]) -> None:
         """What is not to be run must not hold up what was claimed with it: unsettled, it comes again with its lease's

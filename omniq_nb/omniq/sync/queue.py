@@ -109,10 +109,11 @@ class SyncTaskQueue(SyncComponent):
         """Have nothing more handed over to a worker; gives what was, and was not fetched."""
         return self._run(self._async.stand_no_more(owner))
 
-    @property
-    def looks_again_in(self) -> float:
-        """Seconds after which a claim that stands should be made anew: it may not know of queues that were paused."""
-        return self._async.looks_again_in
+    def stands_well_for(self, owner: str) -> float:
+        """Seconds after which a worker whose claim stands should look again: it may not know of queues that were just
+        paused.
+        """
+        return self._async.stands_well_for(owner)
 
     def settle(self, claimed: Claimed, outcome: Outcome, *, worker: str, started_at: int) -> bool:
         """Write one attempt's outcome; ``False``: the lease was lost, and nothing is written."""

@@ -311,7 +311,7 @@ class WorkerPool:
         """Until the next look: when a task becomes due, and the poll interval at most."""
         longest = self._settings.poll_interval
         if self._stands and self._hands_over:
-            longest = min(longest, max(self._queue.looks_again_in, 0.001))
+            longest = min(longest, max(self._queue.stands_well_for(self.id), 0.001))
         due_at = await self._queue.driver.next_due(TASK)
         if due_at is None:
             return longest
