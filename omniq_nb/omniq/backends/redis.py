@@ -303,6 +303,8 @@ class RedisDriver(RemoteDriver):
 
     def watch(self, *, claimable: bool = False, others: bool = False) -> Watcher:
         self._open_link()
+        if not claimable:
+            self._listener.hear_all_changes()
         return self._watchers.add(claimable=claimable, others=others)
 
     def _start_listening(self) -> None:

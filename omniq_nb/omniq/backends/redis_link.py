@@ -17,6 +17,7 @@ from .redis_place import Address, Place
 from .redis_scripts import Script
 from .redis_wire import Wire
 
+_PING = b"*1\r\n$4\r\nPING\r\n"
 _MOVES = 5
 """How often one call follows a slot that moves."""
 
@@ -74,7 +75,7 @@ class Pipe:
     def __init__(self, connection: Connection, patience: float) -> None:
         self._loop = asyncio.get_running_loop()
         self._patience = patience
-        self._unanswered: deque[tuple[float, asyncio.Future[Any]]] = deque()
+        self._unanswered: deque[tuple[float, asyncio.Future[Any] | None]] = deque()
         self._watching: asyncio.TimerHandle | None = None
         self._wire = Wire(connection, self._resolve)
         self._wire.lost.add_done_callback(self._lose)
@@ -84,16 +85,28 @@ class Pipe:
         """Whether calls can be sent."""
         return not self._wire.lost.done()
 
-    def call(self, command: tuple[Any, ...]) -> asyncio.Future[Any]:
-        """Send a command; gives its answer to come."""
+    def call(self, command: tuple[Any, ...], *, tells: bool = False) -> asyncio.Future[Any]:
+        """Send a command; gives its answer to come.
+
+        Args:
+            command: Its parts.
+            tells: It tells those who listen, who should hear of it before the caller does. The server sends to those
+                first who were the last to get something to be sent: who has just got the answer to another little
+                command is not the last any more.
+        """
         if self._wire.lost.done():
             raise UnsentError(str(self._wire.lost.exception()))
-        self._wire.send(command)
+        self._wire.send(command, first=_PING if tells else b"")
+        if tells:
+            self._expect(None)
         answer: asyncio.Future[Any] = self._loop.create_future()
+        self._expect(answer)
+        return answer
+
+    def _expect(self, answer: asyncio.Future[Any] | None) -> None:
         self._unanswered.append((self._loop.time(), answer))
         if self._watching is None:
             self._watching = self._loop.call_later(self._patience, self._watch)
-        return answer
 
     def _watch(self) -> None:
         """One timer for all calls, as long as there are any: a timer for each would cost more than the call."""
@@ -108,8 +121,8 @@ class Pipe:
 
     def _resolve(self, answer: Any) -> None:
         _, future = self._unanswered.popleft()
-        if future.done():
-            return  # its caller was cancelled
+        if future is None or future.done():
+            return  # nobody wants to know, or its caller was cancelled
         if isinstance(answer, Exception):
             future.set_exception(answer)
         else:
@@ -119,7 +132,7 @@ class Pipe:
         error = lost.exception()
         while self._unanswered:
             _, future = self._unanswered.popleft()
-            if not future.done():
+            if future is not None and not future.done():
                 unanswered = UnansweredError(str(error))
                 unanswered.__cause__ = error
                 future.set_exception(unanswered)
@@ -161,7 +174,7 @@ class Link:
             RedisError: `UnansweredError` if it may have run.
         """
         try:
-            return await self.call("EVALSHA", script.digest, 1, self._meta, *arguments)
+            return await self._call(("EVALSHA", script.digest, 1, self._meta, *arguments), tells=script.tells)
         except errors.NoScriptError:
             return await self.call("EVAL", script.source, 1, self._meta, *arguments)
 
@@ -171,12 +184,15 @@ class Link:
         Raises:
             RedisError: `UnansweredError` if it may have been carried out.
         """
+        return await self._call(command)
+
+    async def _call(self, command: tuple[Any, ...], *, tells: bool = False) -> Any:
         for _ in range(_MOVES):
             pipe = self._pipe
             if pipe is None or not pipe.is_open:
                 pipe = await self._reconnect()
             try:
-                return await pipe.call(command)
+                return await pipe.call(command, tells=tells)
             except errors.MovedError as error:
                 self._follow(pipe, error)
             except errors.ReadOnlyError:

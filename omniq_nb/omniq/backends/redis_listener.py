@@ -36,12 +36,17 @@ class Listener:
         self, link: Link, writer: bytes, notify: Callable[[bool], None], receive: Callable[[bytes], None]
     ) -> None:
         self._link = link
-        self._channel = f"{link.place.prefix}changes"
-        self._handed = f"{link.place.prefix}handed:".encode() + writer
+        prefix = link.place.prefix.encode()
+        self._handed, self._claimable, self._changes = (
+            prefix + b"handed:" + writer,
+            prefix + b"claimable",
+            prefix + b"changes",
+        )
+        self._wanted = [self._handed, self._claimable]
         self._writer = writer
         self._notify = notify
         self._receive = receive
-        self._wire: Wire
+        self._wire: Wire | None = None
         self._listening: asyncio.Task[None] | None = None
         self._ending: asyncio.TimerHandle | None = None
         self._subscribed: set[bytes] = set()
@@ -58,6 +63,13 @@ class Listener:
             self._ending = None
         if self._listening is None:
             self._listening = asyncio.create_task(self._listen_for_ever(), name="omniq-redis-listener")
+
+    def hear_all_changes(self) -> None:
+        """Hear of every change from now on, not only of what may be claimable."""
+        if self._changes not in self._wanted:
+            self._wanted.append(self._changes)
+            if self._wire is not None:
+                self._wire.send(("SSUBSCRIBE", self._changes))
 
     def stop(self) -> None:
         """Listen no more, after a while."""
@@ -83,16 +95,17 @@ class Listener:
         pause = _FIRST_PAUSE
         while True:
             try:
-                self._wire = wire = Wire(await self._link.connect(), self._hear)
+                wire = Wire(await self._link.connect(), self._hear)
                 try:
                     pause = _FIRST_PAUSE
                     await self._listen(wire)
                 finally:
+                    self._wire = None
                     self._subscribed.clear()
                     await wire.close()
             except (errors.RedisError, OSError) as error:
                 # Nothing rests on hints; whoever calls the store meanwhile hears what is wrong.
-                logger.debug("the subscription to %s is lost and comes again: %s", self._channel, error)
+                logger.debug("the subscription to %s is lost and comes again: %s", self._changes, error)
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
 
@@ -102,7 +115,8 @@ class Listener:
         Raises:
             Exception: Why.
         """
-        wire.send(("SSUBSCRIBE", self._handed, self._channel))
+        wire.send(("SSUBSCRIBE", *self._wanted))
+        self._wire = wire
         while True:
             asked_at = asyncio.get_running_loop().time()
             await self._watch(wire, _SILENCE)
@@ -121,13 +135,17 @@ class Listener:
         match message:
             case [b"smessage", self._handed, told]:
                 self._receive(told)
-            case [b"smessage", _, text]:
-                if text[1:] != self._writer:
-                    self._notify(text[:1] == b"1")
+            case [b"smessage", channel, writer]:
+                if writer != self._writer:
+                    self._notify(channel == self._claimable)
             case [b"ssubscribe", channel, *_]:
                 self._subscribed.add(channel)
                 self._notify(True)  # noqa: FBT003 -- see the class
             case [b"sunsubscribe", *_]:
-                self._wire.drop(errors.ConnectionError("the slot has moved"))
+                self._drop(errors.ConnectionError("the slot has moved"))
             case errors.RedisError():
-                self._wire.drop(message)
+                self._drop(message)
+
+    def _drop(self, reason: Exception) -> None:
+        if self._wire is not None:
+            self._wire.drop(reason)

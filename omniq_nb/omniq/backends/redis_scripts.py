@@ -10,10 +10,17 @@ _DIRECTORY = Path(__file__).with_name("redis_lua")
 
 
 class Script(NamedTuple):
-    """A script, and the name by which the server knows it once it has seen it."""
+    """A script.
+
+    Attributes:
+        source: Its text.
+        digest: The name by which the server knows it once it has seen it.
+        tells: It tells those who listen.
+    """
 
     source: bytes
     digest: str
+    tells: bool = False
 
 
 def _script(name: str) -> Script:
@@ -21,7 +28,7 @@ def _script(name: str) -> Script:
     return Script(source, hashlib.sha1(source, usedforsecurity=False).hexdigest())
 
 
-WRITE = _script("write")
+WRITE = _script("write")._replace(tells=True)
 CLAIM = _script("claim")
 SCAN = _script("scan")
 EXPIRED = _script("expired")

@@ -56,10 +56,11 @@ class Wire(asyncio.Protocol):
         self.heard_at = loop.time()
         self.lost: asyncio.Future[None] = loop.create_future()
 
-    def send(self, command: tuple[Any, ...]) -> None:
-        """Send a command."""
+    def send(self, command: tuple[Any, ...], *, first: bytes = b"") -> None:
+        """Send a command, together with one that is packed and goes first."""
         # redis-py packs in Python, ten times slower.
-        self._transport.write(hiredis.pack_command(command))
+        packed = hiredis.pack_command(command)
+        self._transport.write(first + packed if first else packed)
 
     def data_received(self, data: bytes) -> None:
         self.heard_at = self._time()

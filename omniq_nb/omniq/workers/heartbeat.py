@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 
 from ..clock import SECOND
 from ..core.settlement import Claimed
@@ -27,6 +27,8 @@ logger = logging.getLogger("omniq")
 _BEAT, _MAINTAIN = "send heartbeats", "do the maintenance"
 _CHECK_SECONDS = 0.25
 """How soon after a change of the store the running tasks are looked at for a cancellation, and how often at most."""
+
+_Token = tuple[str, int]
 
 
 class Stores:
@@ -86,7 +88,7 @@ class Heartbeat:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
         self._started = threading.Event()
-        self._taken_over: frozenset[tuple[str, int]] = frozenset()
+        self._taken_over: Set[_Token] = frozenset()
 
     def start(self) -> None:
         """Start the thread."""
@@ -173,33 +175,53 @@ class Heartbeat:
             await self._pause(self._interval)
 
     async def _watch(self, queue: BaseTaskQueue) -> None:
+        """Notice lost leases within moments; of tasks that run for longer, as soon as the store says that it changed.
+
+        Short ones would have this thread woken by each change, in the way of the loop that runs them.
+        """
         assert self._stop is not None
-        driver = queue.driver
-        with driver.watch() as changes:
+        earlier: Set[_Token] = frozenset()
+        while not self._stop.is_set():
+            running = self._running()
+            await self._look_at(queue, running)
+            held = {_token(task) for task in running}
+            if held & earlier:
+                await self._watch_while_running(queue)
+            earlier = held
+            await self._pause(_CHECK_SECONDS)
+
+    async def _watch_while_running(self, queue: BaseTaskQueue) -> None:
+        assert self._stop is not None
+        with queue.driver.watch() as changes:
             while not self._stop.is_set():
                 changes.clear()
-                running = self._running()
-                await self._take_over(queue, running)
-                if running:
-                    records = await driver.get([(TASK, task.record.key) for task in running])
-                    self._tell(
-                        task
-                        for task, record in zip(running, records, strict=True)
-                        if record is None or record.version != task.record.version
-                    )
+                if not (running := self._running()):
+                    return
+                await self._look_at(queue, running)
                 await self._pause(_CHECK_SECONDS)
                 await changes.wait(_CHECK_SECONDS)
+
+    async def _look_at(self, queue: BaseTaskQueue, running: list[Claimed]) -> None:
+        if not running:
+            return
+        await self._take_over(queue, running)
+        records = await queue.driver.get([(TASK, task.record.key) for task in running])
+        self._tell(
+            task
+            for task, record in zip(running, records, strict=True)
+            if record is None or record.version != task.record.version
+        )
 
     async def _take_over(self, queue: BaseTaskQueue, running: list[Claimed]) -> None:
         """Extend the short leases of what was handed over and has not ended: once, heartbeats go on from there."""
         if not queue.driver.capabilities.hands_over:
             return
-        short = {(task.record.key, task.record.version): task for task in running if self._was_handed_over(task)}
+        short = {_token(task): task for task in running if self._was_handed_over(task)}
         new = [task for token, task in short.items() if token not in self._taken_over]
         if new:
             kept = await queue.extend(new, self._lease)
             self._tell(task for task, still in zip(new, kept, strict=True) if not still)
-        self._taken_over = frozenset(short)
+        self._taken_over = short.keys()
 
     def _was_handed_over(self, task: Claimed) -> bool:
         record = task.record
@@ -208,3 +230,7 @@ class Heartbeat:
     def _tell(self, lost: Iterable[Claimed]) -> None:
         for task in lost:
             self._on_lost(task)
+
+
+def _token(task: Claimed) -> _Token:
+    return task.record.key, task.record.version

@@ -262,9 +262,11 @@ for _, each in ipairs(ended) do call('HDEL', each[1], each[2]) end
 if #events > 0 then write_events() end
 for i, applied in ipairs(outcomes) do outcomes[i] = applied and '1' or '0' end
 local said = table.concat(outcomes)
-for _, message in ipairs(messages) do call('SPUBLISH', message[1], message[2]) end
 if changed or #events > 0 then
   call('SET', last_call, number_of_call .. ':' .. said, 'PX', CALL_KEPT)
-  call('SPUBLISH', prefix .. 'changes', (claimable > 0 and '1' or '0') .. writer)
+  -- Who hears of all changes is told first: the server sends the last message soonest, as a rule.
+  call('SPUBLISH', prefix .. 'changes', writer)
+  if claimable > 0 then call('SPUBLISH', prefix .. 'claimable', writer) end
 end
+for _, message in ipairs(messages) do call('SPUBLISH', message[1], message[2]) end
 return {digits(now), said, claimable > 0 and 1 or 0}
