@@ -169,8 +169,10 @@ def _kind_of(request: web.Request) -> str:
 async def _serve(port: int, bucket: str) -> None:
     from moto.moto_server.werkzeug_app import create_backend_app
 
+    moto = create_backend_app("s3")
+    moto.debug = False  # a tenth of a request's time goes into help for its developers
     app = web.Application(client_max_size=2**30)
-    app.router.add_route("*", "/{path:.*}", _OneByOne(create_backend_app("s3")).answer)
+    app.router.add_route("*", "/{path:.*}", _OneByOne(moto).answer)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", port).start()
