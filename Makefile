@@ -4,7 +4,8 @@
 
 PYTHON ?= python3
 PYTEST_ARGS ?=
-# Two files at a time: many tests wait for processes and leases. A test's own output: make pytest PARALLEL= PYTEST_ARGS=-s
+# Two files at a time, one that computes and one that waits: see tests/side_by_side.py.
+# A test's own output: make pytest PARALLEL= PYTEST_ARGS=-s
 PARALLEL ?= --numprocesses 2 --dist loadfile
 BENCH_ARGS ?=
 QUICKSTART := notebooks/01_quickstart.ipynb

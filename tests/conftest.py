@@ -5,6 +5,7 @@ them.
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 import os
 import signal
@@ -35,6 +36,22 @@ if sys.platform == "linux":
         libc.prctl(24, capability)  # PR_CAPBSET_DROP of CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER
 os.execv(sys.argv[2], sys.argv[2:])
 """
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Whole files, so that each starts its servers once; which of them run side by side matters."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    from tests.side_by_side import SideBySide
+
+    return SideBySide(config, log)
+
+
+def pytest_collection_finish() -> None:
+    """What was imported and collected stays: nobody has to look through it for garbage, ten times a minute."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

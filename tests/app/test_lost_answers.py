@@ -10,8 +10,10 @@ from omniq import AsyncOmniQ, StoreError, TaskStatus
 from omniq.errors import StoreUnavailableError
 from omniq.models.record import Insert, Op, Replace
 from omniq.models.task import TASK
+from omniq.storage import surely
 from omniq.storage.driver import Driver
 from omniq.storage.surely import write_surely
+from omniq.workers import pool
 
 
 class Cut:
@@ -35,6 +37,13 @@ class Cut:
             return outcomes
 
         monkeypatch.setattr(driver, "write", cut)
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How long nobody tries makes no difference here: how often somebody does is counted."""
+    monkeypatch.setattr(pool, "_RETRY_STORE_SECONDS", 0.1)
+    monkeypatch.setattr(surely, "_PAUSES", tuple(pause / 10 for pause in surely._PAUSES))
 
 
 @pytest.fixture
@@ -70,9 +79,9 @@ async def test_a_settlement_counts_once(app: AsyncOmniQ, cut: Cut, lost: int, ca
     group = await work.map(range(5))
     cut.matters = lambda ops: any(isinstance(op, Replace) and op.record.kind == TASK for op in ops)
     cut.answers = lost
-    async with app.workers() as pool:
+    async with app.workers() as workers:
         assert await group == [0, 1, 2, 3, 4]
-        await pool.drain()
+        await workers.drain()
     assert sorted(runs) == [0, 1, 2, 3, 4]
     assert len(await app.events(types="task.succeeded")) == 5
     assert "lease on task" not in caplog.text

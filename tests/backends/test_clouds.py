@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import time
@@ -113,6 +114,26 @@ async def test_azure_s_client_does_not_report_each_request(caplog: pytest.LogCap
     async with AzureDriver("az://logged/store?create=true") as driver:
         assert await driver.write([Insert(_record("a"))]) == [True]
     assert caplog.text == ""
+
+
+@pytest.mark.usefixtures("clouds")
+async def test_azure_s_requests_go_through_the_proxy_that_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{free_port()}")
+    with pytest.raises(StoreUnavailableError, match="can't be reached"):
+        await AzureDriver("az://proxied/store?create=true").open()
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    async with AzureDriver("az://proxied/store?create=true") as driver:
+        assert await driver.write([Insert(_record("a"))]) == [True]
+
+
+@pytest.mark.usefixtures("clouds")
+async def test_azure_s_requests_need_no_threads_where_no_proxy_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
+    async with AzureDriver("az://direct/store?create=true") as driver:
+        assert await driver.write([Insert(_record("a"))]) == [True]
+        threads = asyncio.get_running_loop()._default_executor  # type: ignore[attr-defined]  # the only way to see it
+        assert threads is None
 
 
 @pytest.mark.parametrize(

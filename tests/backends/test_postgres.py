@@ -404,6 +404,29 @@ async def test_works_without_listen(url: str, open_driver: OpenDriver) -> None:
         assert await changes.wait(30), "the driver's own writes need no LISTEN"
 
 
+def test_hint_that_ended_with_its_loop_keeps_no_later_one(server: PostgresServer) -> None:
+    url = server.url()
+    ours, theirs = PostgresDriver(url), PostgresDriver(url)
+
+    async def end_before_the_first_step() -> None:
+        async with ours:
+            ours._hints.ring(claimable=False, told=False)
+            assert ours._hints._ringing is not None
+            ours._hints._ringing.cancel()
+
+    async def ring_again() -> None:
+        async with asyncio.timeout(60), ours, theirs:
+            with theirs.watch(others=True) as heard:
+                assert await heard.wait(60)  # as soon as it listens
+                heard.clear()
+                ours._hints.ring(claimable=False, told=False)
+                assert await heard.wait(60)
+
+    asyncio.run(end_before_the_first_step())
+    asyncio.run(ring_again())
+    server.run(f'DROP SCHEMA IF EXISTS "{namespace_of(url)}" CASCADE')
+
+
 async def test_works_without_prepared_statements(url: str, open_driver: OpenDriver) -> None:
     """As behind PgBouncer in transaction mode."""
     driver = await open_driver(f"{url}&prepared=false&listen=false")

@@ -30,6 +30,7 @@ from omniq.errors import (
     StoreUnavailableError,
 )
 from omniq.models.record import EventFilter, Insert, Record, Replace
+from omniq.storage import breaker
 
 from ..servers.postgres import GUARDED, PASSWORD, PostgresServer, bare, namespace_of, run_on, shared_server
 from ..servers.process import free_port
@@ -185,7 +186,10 @@ async def test_server_dies_in_the_middle_of_a_run(
     _assert_each_ended_once(url, [handle.id for handle in handles])
 
 
-async def test_app_whose_server_was_away_goes_on(mortal_server: PostgresServer, workers: Workers, notes: Path) -> None:
+async def test_app_whose_server_was_away_goes_on(
+    mortal_server: PostgresServer, workers: Workers, notes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(breaker, "LONGEST_PAUSE", 0.5)  # of five seconds, some of which pass before an error and after
     url = mortal_server.url()
     async with AsyncOmniQ(url, secret=SECRET) as app:
         mortal_server.kill()

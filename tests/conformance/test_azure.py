@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
-from azure.storage.blob import ContainerClient
+from azure.storage.blob import BlobServiceClient, ContainerClient
 from hypothesis import settings
 from omniq.backends.azure import AzureDriver
 from omniq.models.record import Record
@@ -18,6 +20,7 @@ from tests.servers.azure import AzureServer
 from tests.servers.raw_objects import Objects, RawStore
 
 _CONNECTION = "AZURE_STORAGE_CONNECTION_STRING"
+_PREFIX = "conformance/omniq/"
 
 pytestmark = pytest.mark.timeout(330)
 
@@ -26,26 +29,24 @@ pytestmark = pytest.mark.timeout(330)
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AzureServer]:
     with AzureServer(tmp_path_factory.mktemp("azure")) as server, pytest.MonkeyPatch.context() as patch:
         patch.setenv(_CONNECTION, server.connection_string())
-        with _container() as container:
-            container.create_container()
         yield server
 
 
-def _container() -> ContainerClient:
-    return ContainerClient.from_connection_string(os.environ[_CONNECTION], AzureServer.container)
+@functools.cache
+def _service() -> BlobServiceClient:
+    return BlobServiceClient.from_connection_string(os.environ[_CONNECTION])
 
 
-def _prefix(url: str) -> str:
-    return f"conformance/{url.partition('namespace=')[2]}/"
+def _container(url: str) -> ContainerClient:
+    return _service().get_container_client(urlsplit(url).netloc)
 
 
 def _objects(url: str) -> Objects:
-    prefix = _prefix(url)
-    with _container() as container:
-        return {
-            name.removeprefix(prefix): container.download_blob(name).readall()
-            for name in container.list_blob_names(name_starts_with=prefix)
-        }
+    container = _container(url)
+    return {
+        name.removeprefix(_PREFIX): container.download_blob(name).readall()
+        for name in container.list_blob_names(name_starts_with=_PREFIX)
+    }
 
 
 class TestAzure(DriverConformance):
@@ -56,20 +57,20 @@ class TestAzure(DriverConformance):
     model_settings = settings(DriverConformance.model_settings, max_examples=5)
 
     def url(self, tmp_path: Path) -> str:
-        return f"az://{AzureServer.container}/conformance?namespace={uuid4().hex}"
+        # A container of its own: to delete one, with all that is in it, is one request, which many blobs would not be.
+        url = f"az://{uuid4().hex}/conformance"
+        _container(url).create_container()
+        return url
 
     async def read_raw(self, url: str, kind: str, key: str) -> Record | None:
         return RawStore(_objects(url)).record(kind, key)
 
     async def write_raw(self, url: str, record: Record) -> None:
         name, data = RawStore(_objects(url)).commit_of(record)
-        with _container() as container:
-            container.upload_blob(_prefix(url) + name, data)
+        _container(url).upload_blob(_PREFIX + name, data)
 
     async def discard(self, url: str) -> None:
-        with _container() as container:
-            for name in container.list_blob_names(name_starts_with=_prefix(url)):
-                container.delete_blob(name)
+        _container(url).delete_container()
 
     def unusable_url(self, tmp_path: Path) -> str:
         return "az://there-is-none/store"

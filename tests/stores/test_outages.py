@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 from omniq import AsyncOmniQ, StoreError, TaskStatus
 from omniq.errors import StoreUnavailableError
+from omniq.storage import breaker
 from omniq.storage.breaker import TRIES, Breaker
 
 from tests.servers.proxy import Proxy
@@ -173,7 +174,10 @@ async def test_answers_that_never_come(
         await app.close()
 
 
-async def test_a_store_that_is_away_is_one_clear_line(own_server: Restartable, make_app: Any) -> None:
+async def test_a_store_that_is_away_is_one_clear_line(
+    own_server: Restartable, make_app: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(breaker, "LONGEST_PAUSE", 0.5)  # of five seconds, some of which pass before an error and after
     async with Proxy(own_server.port) as proxy:
         through = own_server.url.replace(f":{own_server.port}", f":{proxy.port}")
         app: AsyncOmniQ = make_app(through)

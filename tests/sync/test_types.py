@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -63,13 +62,13 @@ await_it: int = plain.enqueue(1)  # error: assignment
 def test_types(tmp_path: Path) -> None:
     sample = tmp_path / "sample.py"
     sample.write_text(SAMPLE)
-    options = ["--strict", "--no-error-summary", "--no-pretty", f"--cache-dir={ROOT / '.mypy_cache'}"]
+    # In the project's folder and with its settings, all of which are strict: so it takes from `make types`' cache what
+    # was found there already, and leaves it as it was.
     done = subprocess.run(
-        [sys.executable, "-m", "mypy", *options, str(sample)],
+        [sys.executable, "-m", "mypy", "--no-error-summary", "--no-pretty", str(sample)],
         capture_output=True,
         text=True,
-        cwd=tmp_path,
-        env={**os.environ, "MYPYPATH": str(ROOT / "omniq_nb")},
+        cwd=ROOT,
         check=False,
     )
     said: dict[int, str] = {}

@@ -76,8 +76,9 @@ class Hints:
         listening, self._listening = self._listening, None
         if listening is not None:
             listening.cancel()
+        under_way = [each for each in (self._ringing, listening) if each is not None and _goes_on(each)]
         # Where the loop ends meanwhile, either of them may have been cancelled.
-        await asyncio.gather(*(each for each in (self._ringing, listening) if each is not None), return_exceptions=True)
+        await asyncio.gather(*under_way, return_exceptions=True)
 
     # --- sending ---
 
@@ -88,7 +89,7 @@ class Hints:
     def along(self, *, claimable: bool) -> str | None:
         """The hint that a write takes along, if it comes alone."""
         now = asyncio.get_running_loop().time()
-        alone = now - self._wrote_at > _ALONE_SECONDS and self._ringing is None
+        alone = now - self._wrote_at > _ALONE_SECONDS and not self._is_ringing()
         self._wrote_at = now
         return self.payload(claimable=claimable) if alone else None
 
@@ -100,8 +101,11 @@ class Hints:
             return
         if self._due is None or claimable:
             self._due = self.payload(claimable=claimable)
-        if self._ringing is None:
+        if not self._is_ringing():
             self._ringing = asyncio.create_task(self._ring_all())
+
+    def _is_ringing(self) -> bool:
+        return self._ringing is not None and _goes_on(self._ringing)
 
     async def _ring_all(self) -> None:
         try:
@@ -112,8 +116,6 @@ class Hints:
         except StoreError as error:
             self._due = None
             logger.debug("a hint could not be sent: %s", error)
-        finally:
-            self._ringing = None
 
     async def _await_allowance(self) -> None:
         now = asyncio.get_running_loop().time()
@@ -169,3 +171,8 @@ async def _happens(event: asyncio.Event, timeout: float) -> bool:
     except TimeoutError:
         return False
     return True
+
+
+def _goes_on(task: asyncio.Task[None]) -> bool:
+    """Whether a task is under way. One whose loop ended before its first step did nothing, not even tidy up."""
+    return not task.done() and task.get_loop() is asyncio.get_running_loop()
