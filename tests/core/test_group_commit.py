@@ -118,3 +118,28 @@ async def test_finish_waits_for_all(store: Store, commits: GroupCommit[int, int]
     await commits.finish()
     assert all(future.done() for future in futures)
     assert len(store.groups) == 3
+
+
+def test_loop_that_ended_before_a_group_went_out_does_not_hold_up_the_next_loop() -> None:
+    groups: list[list[int]] = []
+
+    async def carry_out(group: list[int]) -> list[int]:
+        groups.append(group)
+        return group
+
+    commits = GroupCommit(carry_out, share=lambda n: n / 100, name="test")
+
+    async def ask_and_leave() -> None:
+        # In the loop's last turn: the first step of what is asked for would come in the next one.
+        asyncio.get_running_loop().call_soon(commits.submit, 1)
+
+    async def ask_again() -> int:
+        async with asyncio.timeout(60):
+            await commits.finish()
+            answer: int = await commits.submit(2)
+            await commits.finish()
+            return answer
+
+    asyncio.run(ask_and_leave())
+    assert asyncio.run(ask_again()) == 2
+    assert groups == [[2]]

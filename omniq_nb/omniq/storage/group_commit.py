@@ -42,6 +42,10 @@ class GroupCommit(Generic[_Request, _Outcome]):
     def submit(self, request: _Request) -> asyncio.Future[_Outcome]:
         """The outcome of a request, when it is there."""
         loop = asyncio.get_running_loop()
+        if self._working is not None and self._working.done():
+            # Its loop ended before its first step, and with it whoever had asked.
+            self._waiting.clear()
+            self._working = None
         future: asyncio.Future[_Outcome] = loop.create_future()
         self._waiting.append((request, future))
         if self._working is None:
@@ -51,7 +55,7 @@ class GroupCommit(Generic[_Request, _Outcome]):
 
     async def finish(self) -> None:
         """Wait until everything that was asked for is done."""
-        while self._working is not None:
+        while self._working is not None and not self._working.done():
             await asyncio.wait([self._working])
 
     async def _work(self) -> None:
