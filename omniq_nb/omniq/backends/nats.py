@@ -30,17 +30,14 @@ effect. If a log has lost its end, every process notices when it connects again,
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import ClassVar, Self, TypeVar, Unpack
-from urllib.parse import parse_qs, urlsplit
 
 from ..clock import system_clock
-from ..errors import ConfigError, NotOpenError, StoreCorruptError, StoreError, StoreUnavailableError
-from ..masking import mask_url
+from ..errors import NotOpenError, StoreCorruptError, StoreError, StoreUnavailableError
 from ..models.event import TaskEvent
 from ..models.record import Columns, EventFilter, Filter, Op, Page, Record
-from ..storage.driver import About, Capabilities, DriverSettings, Key, Position, Standing
+from ..storage.driver import NOT_STANDING, About, Capabilities, DriverSettings, Key, Position, Standing
 from ..storage.endings import Turns, each_of
 from ..storage.events import BaseEventStorage
 from ..storage.group_commit import GroupCommit
@@ -52,17 +49,16 @@ from ..storage.watch import Watcher, Watchers
 from . import nats_events as log
 from .nats_aside import INLINE
 from .nats_claims import Claims
-from .nats_connection import FOREIGN_ERRORS, servers_of, translate
+from .nats_connection import FOREIGN_ERRORS, namespace_of, servers_of, translate
 from .nats_log import Names
 from .nats_replica import Outcome, Replica
 from .nats_state import Shared
 from .nats_store import Store
+from .nats_turns import SharedTurns
 from .nats_wire import Put, Request, Row, Swap, Take, Trim, encode_request, record_of, wire_op
 
-_NOT_STANDING = Standing(0, 0)
 _OPS_PER_TRANSACTION = 10_000
 """Bounds what is applied in one go."""
-_is_namespace = re.compile(r"[A-Za-z0-9_-]{1,100}").fullmatch
 
 _T = TypeVar("_T")
 _Encoded = tuple[Request, bytes]
@@ -115,7 +111,7 @@ class NATSDriver(RemoteDriver):
         self._given_clock = self.clock
         if self.clock is system_clock:
             self.clock = self._server_clock
-        self._names = Names.of(_namespace_of(url))
+        self._names = Names.of(namespace_of(url))
         self._is_clone = shared is not None
         self._shared = shared or Shared()
         servers_of(url)
@@ -125,8 +121,7 @@ class NATSDriver(RemoteDriver):
         self._commits = GroupCommit(
             self._send, share=lambda encoded: len(encoded[0]) / _OPS_PER_TRANSACTION, name="omniq-nats-writes"
         )
-        self._catching_up: asyncio.Task[None] | None = None
-        self._next_catching_up: asyncio.Task[None] | None = None
+        self._catching_up = SharedTurns(self._catch_up_now)
         self._watchers = Watchers()
         self._claims = Claims(
             lambda: self._store, self.clock, self._submit, self._catch_up, self._claimed, self._watchers
@@ -154,7 +149,7 @@ class NATSDriver(RemoteDriver):
         if self._open_store is not None:
             return
         self._closing = False
-        self._catching_up = self._next_catching_up = None
+        self._catching_up.begin()
         self._claims.opened()
         store = Store(
             self.url,
@@ -181,13 +176,9 @@ class NATSDriver(RemoteDriver):
             return
         self._closing = True
         try:
-            await each_of(self._commits.finish, self._settle_down, store.close)
+            await each_of(self._commits.finish, self._catching_up.finish, self._claims.finish, store.close)
         finally:
             self._open_store = None
-
-    async def _settle_down(self) -> None:
-        catching_up = (task for task in (self._catching_up, self._next_catching_up) if task is not None)
-        await asyncio.gather(*catching_up, self._claims.finish(), return_exceptions=True)
 
     @property
     def _store(self) -> Store:
@@ -207,7 +198,7 @@ class NATSDriver(RemoteDriver):
         *,
         excluding: Collection[str] = (),
     ) -> list[Record]:
-        return await self.claim_or_stand(kind, partitions, owner, limit, lease, _NOT_STANDING, excluding=excluding)
+        return await self.claim_or_stand(kind, partitions, owner, limit, lease, NOT_STANDING, excluding=excluding)
 
     async def claim_or_stand(
         self,
@@ -286,20 +277,11 @@ class NATSDriver(RemoteDriver):
     # --- reads ---
 
     async def _catch_up(self) -> None:
-        """Wait until the replica has everything that was written before this call.
-
-        Calls that come while one is under way share the next.
-        """
+        """Wait until the replica has everything that was written before this call."""
         _ = self._store
-        if self._next_catching_up is None:
-            self._next_catching_up = asyncio.ensure_future(self._catch_up_after(self._catching_up))
-            self._next_catching_up.add_done_callback(_retrieve)
-        await asyncio.shield(self._next_catching_up)
+        await self._catching_up.take()
 
-    async def _catch_up_after(self, previous: asyncio.Task[None] | None) -> None:
-        if previous is not None:
-            await asyncio.wait([previous])
-        self._catching_up, self._next_catching_up = self._next_catching_up, None
+    async def _catch_up_now(self) -> None:
         store = self._open_store
         assert store is not None
         await self.call(store.catch_up, repeat=True)
@@ -406,22 +388,6 @@ class _GoneError(Exception):
 
     def __init__(self, kind: str, key: str) -> None:
         super().__init__(f"the body of the {kind} {key!r} is gone")
-
-
-def _namespace_of(url: str) -> str:
-    query = parse_qs(urlsplit(url).query, keep_blank_values=True)
-    for name in query.keys() - {"namespace"}:
-        raise ConfigError(f"{mask_url(url)!r}: unknown parameter {name!r}, the only one is namespace")
-    namespace = query.get("namespace", ["omniq"])[-1]
-    if not _is_namespace(namespace):
-        raise ConfigError(f"{namespace!r} can't be a namespace: it takes letters, digits, '_' and '-', up to 100")
-    return namespace
-
-
-def _retrieve(task: asyncio.Task[None]) -> None:
-    """Look at an error that nobody waits for any more, or asyncio would complain that nobody did."""
-    if not task.cancelled():
-        task.exception()
 
 
 class AsyncNATSQueue(BaseTaskQueue):

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import parse_qs, unquote, urlsplit, urlunsplit
 
 import nats.errors
 from nats.aio.client import Client
@@ -30,6 +31,7 @@ from ..errors import (
 )
 from ..masking import mask_url
 
+_is_namespace = re.compile(r"[A-Za-z0-9_-]{1,100}").fullmatch
 OLDEST_SERVER = (2, 10)
 """Streams have metadata, where the schema's version lies, and the server says what time it is."""
 FOREIGN_ERRORS: tuple[type[BaseException], ...] = (nats.errors.Error, OSError, ssl.SSLError, asyncio.TimeoutError)
@@ -79,6 +81,21 @@ class LostError(nats.errors.Error):
 
 class ServerTooOldError(nats.errors.Error):
     """The server lacks what OmniQ needs."""
+
+
+def namespace_of(url: str) -> str:
+    """The namespace that a URL names.
+
+    Raises:
+        ConfigError: It can't be one, or the URL has other parameters.
+    """
+    query = parse_qs(urlsplit(url).query, keep_blank_values=True)
+    for name in query.keys() - {"namespace"}:
+        raise ConfigError(f"{mask_url(url)!r}: unknown parameter {name!r}, the only one is namespace")
+    namespace = query.get("namespace", ["omniq"])[-1]
+    if not _is_namespace(namespace):
+        raise ConfigError(f"{namespace!r} can't be a namespace: it takes letters, digits, '_' and '-', up to 100")
+    return namespace
 
 
 def servers_of(url: str) -> list[str]:

@@ -54,7 +54,7 @@ from ..errors import (
 from ..masking import mask_url
 from ..models.event import TaskEvent
 from ..models.record import Columns, EventFilter, Filter, Op, Page, Record
-from ..storage.driver import About, Capabilities, DriverSettings, Key, Position, Standing
+from ..storage.driver import NOT_STANDING, About, Capabilities, DriverSettings, Key, Position, Standing
 from ..storage.endings import Turns, each_of
 from ..storage.events import BaseEventStorage
 from ..storage.group_commit import GroupCommit
@@ -85,7 +85,6 @@ _OPS_PER_CALL = 5000
 _BYTES_PER_CALL = 32_000_000
 """Callers' batches go together up to these bounds, so that no call holds the server up for long."""
 _APPLIED = ord("1")
-_NOT_STANDING = Standing(0, 0)
 
 
 class RedisDriver(RemoteDriver):
@@ -227,7 +226,7 @@ class RedisDriver(RemoteDriver):
         *,
         excluding: Collection[str] = (),
     ) -> list[Record]:
-        return await self.claim_or_stand(kind, partitions, owner, limit, lease, _NOT_STANDING, excluding=excluding)
+        return await self.claim_or_stand(kind, partitions, owner, limit, lease, NOT_STANDING, excluding=excluding)
 
     async def claim_or_stand(
         self,
@@ -248,7 +247,7 @@ class RedisDriver(RemoteDriver):
         if limit <= 0 or (partitions is not None and not names):
             return []
         if not self._listener.hears_what_is_handed:
-            standing = _NOT_STANDING  # there is a hint when it does
+            standing = NOT_STANDING  # there is a hint when it does
         elif standing.lasts:
             self._handed.await_for(owner)
         async with self._claiming:  # the server remembers one claim of each driver

@@ -84,6 +84,9 @@ class Standing(msgspec.Struct, frozen=True):
     lease: int
 
 
+NOT_STANDING = Standing(0, 0)
+
+
 class DriverSettings(TypedDict, total=False):
     """What every driver takes beside its URL; see `Driver`."""
 
