@@ -12,12 +12,25 @@ from ..models.task import TaskSpec, spec_of
 from . import lifecycle
 from .retry import delay_before, may_retry
 
+ClaimToken = tuple[str, int]
+"""Key and version of a claimed record: the version is the fence."""
+
 
 class Claimed(msgspec.Struct, gc=False):
     """A claimed task: its record, which holds the fencing token, and its decoded body."""
 
     record: Record
     spec: TaskSpec
+
+    @property
+    def token(self) -> ClaimToken:
+        """Names this claim among all."""
+        return self.record.key, self.record.version
+
+    @property
+    def lease(self) -> int:
+        """Microseconds that the claim gave."""
+        return (self.record.due_at or 0) - self.record.updated_at
 
 
 class Succeeded(msgspec.Struct, frozen=True, gc=False):

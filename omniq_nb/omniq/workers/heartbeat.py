@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterable, Set
 
 from ..clock import SECOND
-from ..core.settlement import Claimed
+from ..core.settlement import Claimed, ClaimToken
 from ..models.task import TASK
 from ..storage.driver import Driver
 from ..storage.endings import each_of
@@ -27,8 +27,6 @@ logger = logging.getLogger("omniq")
 _BEAT, _MAINTAIN = "send heartbeats", "do the maintenance"
 _CHECK_SECONDS = 0.25
 """How soon after a change of the store the running tasks are looked at for a cancellation, and how often at most."""
-
-_Token = tuple[str, int]
 
 
 class Stores:
@@ -88,7 +86,7 @@ class Heartbeat:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
         self._started = threading.Event()
-        self._taken_over: Set[_Token] = frozenset()
+        self._taken_over: Set[ClaimToken] = frozenset()
 
     def start(self) -> None:
         """Start the thread."""
@@ -180,11 +178,11 @@ class Heartbeat:
         Short ones would have this thread woken by each change, in the way of the loop that runs them.
         """
         assert self._stop is not None
-        earlier: Set[_Token] = frozenset()
+        earlier: Set[ClaimToken] = frozenset()
         while not self._stop.is_set():
             running = self._running()
             await self._look_at(queue, running)
-            held = {_token(task) for task in running}
+            held = {task.token for task in running}
             if held & earlier:
                 await self._watch_while_running(queue)
             earlier = held
@@ -216,21 +214,13 @@ class Heartbeat:
         """Extend the short leases of what was handed over and has not ended: once, heartbeats go on from there."""
         if not queue.driver.capabilities.hands_over:
             return
-        short = {_token(task): task for task in running if self._was_handed_over(task)}
+        short = {task.token: task for task in running if task.lease < self._lease}
         new = [task for token, task in short.items() if token not in self._taken_over]
         if new:
             kept = await queue.extend(new, self._lease)
             self._tell(task for task, still in zip(new, kept, strict=True) if not still)
         self._taken_over = short.keys()
 
-    def _was_handed_over(self, task: Claimed) -> bool:
-        record = task.record
-        return (record.due_at or 0) - record.updated_at < self._lease
-
     def _tell(self, lost: Iterable[Claimed]) -> None:
         for task in lost:
             self._on_lost(task)
-
-
-def _token(task: Claimed) -> _Token:
-    return task.record.key, task.record.version

@@ -16,7 +16,7 @@ import msgspec
 
 from ..clock import SECOND
 from ..core.retry import class_names
-from ..core.settlement import Claimed, Ended, Outcome, Raised, Released, Settlement, refuse
+from ..core.settlement import Claimed, ClaimToken, Ended, Outcome, Raised, Released, Settlement, refuse
 from ..errors import LeaseLost, NotOpenError, OptionError, StoreError, ValueTooLargeError
 from ..failures import describe_error
 from ..models.event import TaskEvent
@@ -44,8 +44,6 @@ _DRAIN_POLL_SECONDS = 0.2
 _DRAIN_LOOK_SECONDS = 0.005
 
 _TAKE, _WRITE = "take tasks", "write what came of tasks"
-
-_Token = tuple[str, int]
 
 
 class PoolSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,9 +97,9 @@ class WorkerPool:
         self._outage = Outage(self.id)
         self._started_at = datetime.now(UTC)
         # By id and version: after a lost lease this very worker may hold the same task again, under a newer claim.
-        self._running: dict[_Token, tuple[Claimed, asyncio.Task[None]]] = {}
-        self._lost: set[_Token] = set()
-        self._unsettled: dict[_Token, Claimed] = {}
+        self._running: dict[ClaimToken, tuple[Claimed, asyncio.Task[None]]] = {}
+        self._lost: set[ClaimToken] = set()
+        self._unsettled: dict[ClaimToken, Claimed] = {}
         self._finished: list[Ended] = []
         self._settling: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
@@ -183,8 +181,8 @@ class WorkerPool:
 
     async def _hand_back(self) -> None:
         for claimed, task in list(self._running.values()):
-            self._lost.add(_token(claimed))  # what it may still come to does not count
-            self._finish(claimed, _token(claimed), Released(), self._clock())
+            self._lost.add(claimed.token)  # what it may still come to does not count
+            self._finish(claimed, claimed.token, Released(), self._clock())
             task.cancel()
 
     async def drain(self, *, delayed: bool = False) -> None:
@@ -273,13 +271,14 @@ class WorkerPool:
         self._looks += 1
         look = self._looks
         began = self._loop.time()
-        stood, self._stands = self._stands, not self._running
         # A worker that is busy may be about to block its loop, and must not be given tasks that others could run.
+        self._stands = not self._running
         claimed = await self._queue.claim(self.id, room, lease, self.queues, standing=self._stands)
         blocked = self._loop.time() - began > self._settings.lease - self._settings.heartbeat
+        were_handed_over = bool(claimed) and claimed[0].lease < lease
         for task in claimed:
-            if (blocked or stood) and self._is_late(task):
-                self._finish(task, _token(task), Released(), self._clock())
+            if (blocked or were_handed_over) and self._is_late(task):
+                self._finish(task, task.token, Released(), self._clock())
             else:
                 self._begin(task)
         if len(claimed) == room:
@@ -296,14 +295,14 @@ class WorkerPool:
         No heartbeat could know of the claim, so another worker may have the task by now, and running it here too would
         be once too often. (Both clocks are asked: the store's own may differ from this machine's.)
         """
-        begins, ends = claimed.record.updated_at, claimed.record.due_at or 0
-        return (ends - self._clock()) / SECOND < min(self._settings.heartbeat, (ends - begins) / SECOND / 2)
+        left = (claimed.record.due_at or 0) - self._clock()
+        return left < min(self._settings.heartbeat * SECOND, claimed.lease / 2)
 
     async def _stand_no_more(self) -> None:
         """Give back what was handed over and is not wanted any more."""
         try:
             for task in await self._queue.stand_no_more(self.id):
-                self._finish(task, _token(task), Released(), self._clock())
+                self._finish(task, task.token, Released(), self._clock())
         except StoreError as error:
             logger.debug("what may have been handed over comes to others with the end of its lease: %s", error)
 
@@ -322,10 +321,10 @@ class WorkerPool:
     # --- running ---
 
     def _begin(self, claimed: Claimed) -> None:
-        token = _token(claimed)
+        token = claimed.token
         self._running[token] = (claimed, self._loop.create_task(self._run(claimed, token)))
 
-    async def _run(self, claimed: Claimed, token: _Token) -> None:
+    async def _run(self, claimed: Claimed, token: ClaimToken) -> None:
         record = claimed.record
         started_at = self._clock()
         self._queue.note(
@@ -353,7 +352,7 @@ class WorkerPool:
         """Whether everything is cancelled, because the loop ends before the pool has stopped."""
         return self._claiming is None or self._claiming.cancelling() > 0 or self._ending.is_cancelled
 
-    def _finish(self, claimed: Claimed, token: _Token, outcome: Outcome, started_at: int) -> None:
+    def _finish(self, claimed: Claimed, token: ClaimToken, outcome: Outcome, started_at: int) -> None:
         self._unsettled[token] = claimed
         self._finished.append(Ended(claimed, outcome, started_at, self._clock()))
         if self._settling is None:
@@ -425,7 +424,7 @@ class WorkerPool:
             self._loop.call_soon_threadsafe(self._lose, claimed)
 
     def _lose(self, claimed: Claimed) -> None:
-        token = _token(claimed)
+        token = claimed.token
         if token in self._running and token not in self._lost:
             self._lost.add(token)
             self._running[token][1].cancel(str(LeaseLost(claimed.record.key)))
@@ -442,7 +441,3 @@ class WorkerPool:
             started_at=self._started_at,
             seen_at=datetime.now(UTC),
         )
-
-
-def _token(claimed: Claimed) -> _Token:
-    return claimed.record.key, claimed.record.version
