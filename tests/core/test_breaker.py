@@ -81,6 +81,21 @@ async def test_open_breaker_fails_at_once_and_says_why(breaker: Breaker) -> None
     assert not caught.value.sent
 
 
+async def test_store_that_stays_away_is_tried_once_by_each_later_call(breaker: Breaker, time: Time) -> None:
+    """So a caller is not kept for the sum of pauses that have grown long."""
+    store = Store(*(away() for _ in range(TRIES + 3)))
+    with pytest.raises(StoreUnavailableError):
+        await breaker.call(store, repeat=True)
+    assert store.calls == TRIES
+    for calls in range(TRIES + 1, TRIES + 4):
+        time.now += LONGEST_PAUSE
+        with pytest.raises(StoreUnavailableError):
+            await breaker.call(store, repeat=True)
+        assert store.calls == calls
+    time.now += LONGEST_PAUSE
+    assert await breaker.call(store, repeat=True) == "answer"
+
+
 async def test_pauses_double_up_to_a_limit_and_one_success_forgets_them(breaker: Breaker, time: Time) -> None:
     pauses = []
     for _ in range(12):

@@ -14,7 +14,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.05, 5.0
 """Seconds for which a store that was not reached is left alone, at first and at most."""
 TRIES = 4
 """A call that may be repeated is tried so often, over some 0.4 seconds: what a restarting server or a cut connection
-takes.
+takes. Once a store was not reached so often in a row, a call that tries it again does so once.
 """
 
 _TRIAL_SECONDS = 1.0
@@ -122,7 +122,7 @@ class Breaker:
         Raises:
             StoreUnavailableError: The store is away.
         """
-        for attempt in range(1, TRIES + 1):
+        while True:
             if self._trying:
                 await self._await_trial()
             self.admit()
@@ -130,7 +130,7 @@ class Breaker:
                 value = await operation()
             except StoreUnavailableError as error:
                 self.failed(error)
-                if attempt == TRIES or (error.sent and not repeat):
+                if self._failures >= TRIES or (error.sent and not repeat):
                     raise
             except BaseException as error:
                 if isinstance(error, asyncio.CancelledError):
@@ -142,4 +142,3 @@ class Breaker:
                 self.succeeded()
                 return value
             await asyncio.sleep(max(self._until - self._clock(), 0))
-        raise AssertionError  # the last attempt returns or raises
