@@ -249,8 +249,11 @@ class SQLiteDriver(Driver):
         connection = self._inline
         if connection is None or len(requests) > _INLINE_RECORDS:
             return None
+        size = sum(len(request) for request in requests if not isinstance(request, Claim))
+        if size > _INLINE_RECORDS:
+            return None
         try:
-            size = sum(self._records_of(connection, request) for request in requests)
+            size += sum(self._due(connection, request) for request in requests if isinstance(request, Claim))
             if size == 0:
                 return [[] for _ in requests]  # claims that would find nothing need not take the lock
             if size > _INLINE_RECORDS:
@@ -261,10 +264,8 @@ class SQLiteDriver(Driver):
             logger.debug("a transaction goes to the writer's thread: %s", error)
             return None
 
-    def _records_of(self, connection: sqlite3.Connection, request: Claim | Sequence[Op]) -> int:
-        if isinstance(request, Claim):
-            return count_due(connection, request, self.clock(), _INLINE_RECORDS + 1)
-        return len(request)
+    def _due(self, connection: sqlite3.Connection, claim: Claim) -> int:
+        return count_due(connection, claim, self.clock(), _INLINE_RECORDS + 1)
 
     async def _in_writer(self, function: Callable[..., _T], *args: Any) -> _T:
         if self._writer is None:
