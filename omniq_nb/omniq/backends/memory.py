@@ -16,7 +16,6 @@ from urllib.parse import urlsplit
 from ..errors import NotOpenError
 from ..models.event import EVENT_FIELDS, TaskEvent
 from ..models.record import (
-    RUNNING,
     Append,
     Columns,
     Delete,
@@ -100,12 +99,8 @@ class MemoryDriver(Driver):
             store.promote(kind, now)
             names = store.ready.get(kind, {}) if partitions is None else dict.fromkeys(partitions)
             served = [name for name in names if name not in excluding]
-            for old in store.take(kind, served, ordered=partitions is not None, limit=limit, now=now):
-                record = Record(
-                    old.kind, old.key, old.partition, RUNNING, old.rank, now + lease, owner, old.claims + 1,
-                    old.version + 1, old.created_at, now, old.expires_at, old.body,
-                )  # fmt: skip
-                store.put(record, old, now)
+            for record in store.take(kind, served, ordered=partitions is not None, limit=limit, now=now):
+                store.lease(record, owner, now + lease, now)
                 claimed.append(_copy(record))
         return claimed
 
@@ -229,9 +224,10 @@ def _delete(store: Store, op: Delete, now: int) -> bool:  # noqa: ARG001 -- one 
 
 
 def _append(store: Store, op: Append, now: int) -> bool:  # noqa: ARG001 -- one signature for all
-    store.events += op.events
-    first, store.position = store.position + 1, store.position + len(op.events)
-    store.positions += range(first, store.position + 1)
+    for event in op.events:
+        store.position += 1
+        store.events.append(event)
+        store.positions.append(store.position)
     return True
 
 
