@@ -46,8 +46,6 @@ _INLINE_RECORDS = 32
 _FEW_RECORDS = 1000
 """So many records are looked through within a millisecond."""
 
-_WRITES = (Insert, Replace)
-
 _T = TypeVar("_T")
 
 
@@ -235,9 +233,9 @@ class SQLiteDriver(Driver):
     def _written(self, requests: Sequence[Claim | Sequence[Op]], outcomes: Sequence[Any]) -> None:
         """Have the log moved when it is long, and wake this process's watchers and the other processes'."""
         self._log.grown_by(sum(len(outcome) for outcome in outcomes if isinstance(outcome, list)))
-        ops = [op for request in requests if not isinstance(request, Claim) for op in request]
-        if ops:
-            claimable = any(op.record.due_at is not None for op in ops if isinstance(op, _WRITES))
+        batches = [request for request in requests if not isinstance(request, Claim)]
+        if batches:
+            claimable = any(map(_makes_claimable, batches))
             self._watchers.notify(claimable=claimable, own=True)
             self._bell.ring(claimable=claimable)
 
@@ -387,6 +385,11 @@ class SQLiteDriver(Driver):
         except sqlite3.Error as error:
             raise translate(error, self.url) from error
         return trimmed
+
+
+def _makes_claimable(ops: Sequence[Op]) -> bool:
+    # By type, since `isinstance` takes several times longer for these, and nearly always all of them are looked at.
+    return any((type(op) is Replace or type(op) is Insert) and op.record.due_at is not None for op in ops)
 
 
 class AsyncSQLiteQueue(BaseTaskQueue):
