@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Collection, Sequence
-from heapq import heappop
 from typing import Any, ClassVar, Unpack
 from urllib.parse import urlsplit
 
@@ -97,7 +96,7 @@ class MemoryDriver(Driver):
         store, now, claimed = self._store, self.clock(), []
         with store.lock:
             store.promote(kind, now)
-            names = store.ready.get(kind, {}) if partitions is None else dict.fromkeys(partitions)
+            names = store.ready[kind] if partitions is None else dict.fromkeys(partitions)
             served = [name for name in names if name not in excluding]
             for record in store.take(kind, served, ordered=partitions is not None, limit=limit, now=now):
                 store.lease(record, owner, now + lease, now)
@@ -138,13 +137,13 @@ class MemoryDriver(Driver):
         store, now = self._store, self.clock()
         with store.lock:
             store.promote(kind, now)
-            later = store.later.get(kind, [])
-            while later:
-                due_at, key, version = later[0]
+            later = store.later[kind]
+            while (entry := later.first()) is not None:
+                due_at, key, version = entry
                 record = store.records.get((kind, key))
                 if record is not None and record.version == version and record.due_at == due_at:
                     return due_at
-                heappop(later)
+                later.drop_first()
                 if record is not None and record.version == version:
                     store.enlist(record, now)  # extended since
         return None

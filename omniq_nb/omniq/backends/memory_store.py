@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from heapq import heappop, heappush
 from io import BytesIO
+from typing import Generic, TypeVar
 from urllib.parse import quote
 
 from fsspec.implementations.memory import MemoryFile, MemoryFileSystem
@@ -22,11 +23,14 @@ from ..storage.watch import Watchers
 _is_safe = re.compile(r"[A-Za-z0-9_.~-]+").fullmatch
 
 _Group = tuple[str, str, str]
-_Entry = tuple[int, int, str, int]
+_Ready = tuple[int, int, str, int]
 """Rank, moment of making, key and version."""
+_Later = tuple[int, str, int]
+"""Moment, key and version."""
+_Entry = TypeVar("_Entry", _Ready, _Later)
 
 
-class _Line:
+class _Line(Generic[_Entry]):
     """Entries of which the least comes first. Most arrive in order and only queue up, which costs less than a heap."""
 
     def __init__(self) -> None:
@@ -53,8 +57,8 @@ class _Line:
             queue.popleft()
 
 
-class _Body(MemoryFile):
-    """What fsspec's own is, at a third of its price: without a line for the log, a dict and a second look at the clock."""
+class _Body(MemoryFile):  # type: ignore[misc]  # fsspec has no types
+    """fsspec's own at a third of its price: without a line for the log, a dict and a second look at the clock."""
 
     __slots__ = ("created", "fs", "modified", "path")
 
@@ -75,8 +79,8 @@ class Store:
         self.keys: dict[str, list[str]] = {}
         self.counts: defaultdict[_Group, int] = defaultdict(int)
         # Their entries may be out of date: one counts only while the record has its version.
-        self.ready: dict[str, dict[str, _Line]] = {}
-        self.later: dict[str, list[tuple[int, str, int]]] = {}
+        self.ready: defaultdict[str, defaultdict[str, _Line[_Ready]]] = defaultdict(lambda: defaultdict(_Line[_Ready]))
+        self.later: defaultdict[str, _Line[_Later]] = defaultdict(_Line[_Later])
         self.events: list[TaskEvent] = []
         self.positions: list[int] = []  # of the events; trimming leaves gaps
         self.position = 0
@@ -136,28 +140,27 @@ class Store:
         if record.due_at is None:
             return
         if record.due_at > now:
-            heappush(self.later.setdefault(record.kind, []), (record.due_at, record.key, record.version))
-            return
-        partitions = self.ready.setdefault(record.kind, {})
-        if (line := partitions.get(record.partition)) is None:
-            line = partitions[record.partition] = _Line()
-        line.push((record.rank, record.created_at, record.key, record.version))
+            self.later[record.kind].push((record.due_at, record.key, record.version))
+        else:
+            entry = (record.rank, record.created_at, record.key, record.version)
+            self.ready[record.kind][record.partition].push(entry)
 
     # --- claims ---
 
     def promote(self, kind: str, now: int) -> None:
         """Enlist anew what was due later and is due now."""
-        later = self.later.get(kind)
-        while later and later[0][0] <= now:
-            _, key, version = heappop(later)
+        later = self.later[kind]
+        while (entry := later.first()) is not None and entry[0] <= now:
+            later.drop_first()
+            _, key, version = entry
             record = self.records.get((kind, key))
             if record is not None and record.version == version:
                 self.enlist(record, now)  # where its lease was extended: among the later ones again
 
     def first(self, kind: str, partition: str, now: int) -> tuple[int, int, str] | None:
         """The order of the partition's first due record; entries that are out of date are dropped on the way."""
-        line = self.ready.get(kind, {}).get(partition)
-        while line is not None and (entry := line.first()) is not None:
+        line = self.ready[kind][partition]
+        while (entry := line.first()) is not None:
             rank, created_at, key, version = entry
             record = self.records.get((kind, key))
             # Deleted and inserted anew, a record has the same version at another place.
