@@ -16,7 +16,7 @@ import msgspec
 
 from ..models.event import TaskEvent
 from ..models.record import RUNNING, Append, Delete, Extend, Insert, Op, Record, Replace
-from .sqlite_events import append
+from . import sqlite_events as log
 
 COLUMNS = "kind, key, partition, state, rank, due_at, owner, claims, version, created_at, updated_at, expires_at, body"
 
@@ -93,15 +93,18 @@ class Work:
 
     Attributes:
         rows: The operations as rows, where there are enough and they name distinct records.
+        events: What those rows append.
     """
 
     def __init__(self, batches: Sequence[Sequence[Op]], now: int) -> None:
         self.batches = batches
         self.rows: _Rows | None = None
+        self.events: list[log.Row] = []
         if sum(map(len, batches)) > _FEW:
             rows = _Rows(chain.from_iterable(batches), now)
             if rows.name_distinct_records:
                 self.rows = rows
+                self.events = log.rows_of(rows.events)
 
 
 class Transaction:
@@ -116,11 +119,11 @@ class Transaction:
         self._connection = connection
         self._now = now
         self._counts: dict[_Group, int] = {}
-        self._events: list[TaskEvent] = []
+        self._events: list[log.Row] = []
 
     def finish(self) -> None:
         """Write the events, and what the counters have to change; call it before the commit."""
-        append(self._connection, self._events)
+        log.append(self._connection, self._events)
         for group, n in self._counts.items():
             if n:
                 self._connection.execute(_COUNT, (*group, n))
@@ -134,33 +137,34 @@ class Transaction:
         """
         if work.rows is None or not work.rows.write(self._connection):
             return None
-        self._note(work.rows)
+        self._events = work.events
+        self._add(work.rows.counts)
         return [[True] * len(batch) for batch in work.batches]
 
     def apply_in_order(self, work: Work) -> list[list[bool]]:
         """Apply each operation by itself; an outcome for each."""
-        return [self._apply_one_by_one(batch) for batch in work.batches]
+        events: list[TaskEvent] = []
+        outcomes = [self._apply_one_by_one(batch, events) for batch in work.batches]
+        self._events = log.rows_of(events)
+        return outcomes
 
-    def _apply_one_by_one(self, ops: Sequence[Op]) -> list[bool]:
+    def _apply_one_by_one(self, ops: Sequence[Op], events: list[TaskEvent]) -> list[bool]:
         outcomes: list[bool] = []
         for op in ops:
             applied = op.after is None or outcomes[op.after]
-            outcomes.append(applied and self._apply_one(op))
+            if isinstance(op, Append):
+                events += op.events if applied else ()
+            else:
+                applied = applied and self._apply_one(op)
+            outcomes.append(applied)
         return outcomes
 
     def _apply_one(self, op: Op) -> bool:
-        if isinstance(op, Append):
-            self._events += op.events
-            return True
         rows = _Rows([op], self._now)
         applied = rows.write(self._connection)
         if applied:
-            self._note(rows)
+            self._add(rows.counts)
         return applied
-
-    def _note(self, rows: _Rows) -> None:
-        self._events += rows.events
-        self._add(rows.counts)
 
     def _add(self, counts: dict[_Group, int]) -> None:
         for group, n in counts.items():
