@@ -247,11 +247,17 @@ class SQLiteDriver(Driver):
         connection = self._inline
         if connection is None or len(requests) > _INLINE_RECORDS:
             return None
-        size = sum(len(request) for request in requests if not isinstance(request, Claim))
+        size, claims = 0, []
+        for request in requests:
+            if isinstance(request, Claim):
+                claims.append(request)
+            else:
+                size += len(request)
         if size > _INLINE_RECORDS:
             return None
         try:
-            size += sum(self._due(connection, request) for request in requests if isinstance(request, Claim))
+            for claim in claims:
+                size += count_due(connection, claim, self.clock(), _INLINE_RECORDS + 1)
             if size == 0:
                 return [[] for _ in requests]  # claims that would find nothing need not take the lock
             if size > _INLINE_RECORDS:
@@ -261,9 +267,6 @@ class SQLiteDriver(Driver):
         except Exception as error:  # noqa: BLE001 -- the writer's thread will meet it again and report it
             logger.debug("a transaction goes to the writer's thread: %s", error)
             return None
-
-    def _due(self, connection: sqlite3.Connection, claim: Claim) -> int:
-        return count_due(connection, claim, self.clock(), _INLINE_RECORDS + 1)
 
     async def _in_writer(self, function: Callable[..., _T], *args: Any) -> _T:
         if self._writer is None:
@@ -389,7 +392,10 @@ class SQLiteDriver(Driver):
 
 def _makes_claimable(ops: Sequence[Op]) -> bool:
     # By type, since `isinstance` takes several times longer for these, and nearly always all of them are looked at.
-    return any((type(op) is Replace or type(op) is Insert) and op.record.due_at is not None for op in ops)
+    for op in ops:  # noqa: SIM110 -- any() takes longer for few
+        if (type(op) is Replace or type(op) is Insert) and op.record.due_at is not None:
+            return True
+    return False
 
 
 class AsyncSQLiteQueue(BaseTaskQueue):

@@ -242,7 +242,6 @@ class _Rows:
     Attributes:
         events: What is to be appended.
         counts: By how much the counters change.
-        name_distinct_records: No two operations concern the same record.
     """
 
     def __init__(self, ops: Iterable[Op], now: int) -> None:
@@ -262,7 +261,11 @@ class _Rows:
         for op in ops:
             _ADDERS[type(op)](self, op)  # by type: a `match` would ask for one class after the other
         self._look_at_groups()
-        self.name_distinct_records = sum(map(len, self._keys.values())) == self._named
+
+    @property
+    def name_distinct_records(self) -> bool:
+        """Whether no two operations concern the same record."""
+        return sum(map(len, self._keys.values())) == self._named
 
     def insert(self, op: Insert) -> None:
         r = op.record
