@@ -9,14 +9,12 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Collection, Sequence
-from heapq import heappop
 from typing import Any, ClassVar, Unpack
 from urllib.parse import urlsplit
 
 from ..errors import NotOpenError
 from ..models.event import EVENT_FIELDS, TaskEvent
 from ..models.record import (
-    RUNNING,
     Append,
     Columns,
     Delete,
@@ -98,14 +96,10 @@ class MemoryDriver(Driver):
         store, now, claimed = self._store, self.clock(), []
         with store.lock:
             store.promote(kind, now)
-            names = store.ready.get(kind, {}) if partitions is None else dict.fromkeys(partitions)
+            names = store.ready[kind] if partitions is None else dict.fromkeys(partitions)
             served = [name for name in names if name not in excluding]
-            for old in store.take(kind, served, ordered=partitions is not None, limit=limit, now=now):
-                record = Record(
-                    old.kind, old.key, old.partition, RUNNING, old.rank, now + lease, owner, old.claims + 1,
-                    old.version + 1, old.created_at, now, old.expires_at, old.body,
-                )  # fmt: skip
-                store.put(record, old, now)
+            for record in store.take(kind, served, ordered=partitions is not None, limit=limit, now=now):
+                store.lease(record, owner, now + lease, now)
                 claimed.append(_copy(record))
         return claimed
 
@@ -143,13 +137,13 @@ class MemoryDriver(Driver):
         store, now = self._store, self.clock()
         with store.lock:
             store.promote(kind, now)
-            later = store.later.get(kind, [])
-            while later:
-                due_at, key, version = later[0]
+            later = store.later[kind]
+            while (entry := later.first()) is not None:
+                due_at, key, version = entry
                 record = store.records.get((kind, key))
                 if record is not None and record.version == version and record.due_at == due_at:
                     return due_at
-                heappop(later)
+                later.drop_first()
                 if record is not None and record.version == version:
                     store.enlist(record, now)  # extended since
         return None
@@ -229,9 +223,10 @@ def _delete(store: Store, op: Delete, now: int) -> bool:  # noqa: ARG001 -- one 
 
 
 def _append(store: Store, op: Append, now: int) -> bool:  # noqa: ARG001 -- one signature for all
-    store.events += op.events
-    first, store.position = store.position + 1, store.position + len(op.events)
-    store.positions += range(first, store.position + 1)
+    for event in op.events:
+        store.position += 1
+        store.events.append(event)
+        store.positions.append(store.position)
     return True
 
 

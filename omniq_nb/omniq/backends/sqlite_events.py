@@ -33,13 +33,22 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[TaskEvent]).decode
 
 
-def append(connection: sqlite3.Connection, events: Sequence[TaskEvent]) -> None:
+Row = tuple[int, int, int, bytes]
+"""A segment's length, its first and last moment, and its events."""
+
+
+def rows_of(events: Sequence[TaskEvent]) -> list[Row]:
+    """Events as rows to `append`."""
+    return [_row(events[start : start + _SEGMENT]) for start in range(0, len(events), _SEGMENT)]
+
+
+def append(connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
     """Add events, inside a transaction."""
-    for start in range(0, len(events), _SEGMENT):
-        connection.execute(_APPEND, _row(events[start : start + _SEGMENT]))
+    for row in rows:
+        connection.execute(_APPEND, row)
 
 
-def _row(segment: Sequence[TaskEvent]) -> tuple[int, int, int, bytes]:
+def _row(segment: Sequence[TaskEvent]) -> Row:
     moments = [event.ts for event in segment]
     return len(segment), min(moments), max(moments), _encode(segment)
 

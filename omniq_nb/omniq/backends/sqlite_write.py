@@ -6,23 +6,24 @@ Everything here runs in the writer's thread, on a plain `sqlite3.Connection`.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import cache
-from itertools import chain
+from itertools import chain, repeat
 from typing import Any, TypeVar
 
 import msgspec
 
 from ..models.event import TaskEvent
 from ..models.record import RUNNING, Append, Delete, Extend, Insert, Op, Record, Replace
-from .sqlite_events import append
+from . import sqlite_events as log
 
 COLUMNS = "kind, key, partition, state, rank, due_at, owner, claims, version, created_at, updated_at, expires_at, body"
 
 
 # Records that are inserted together differ in few columns. The others come first, and are bound once for all of them.
 _INTO_RECORDS = (
-    "INSERT INTO records (kind, partition, state, rank, due_at, ready, created_at, updated_at, expires_at, key, body, "
+    "INSERT INTO records (kind, partition, state, rank, due_at, created_at, updated_at, expires_at, ready, key, body, "
     "owner, claims, version) VALUES "
 )
 _SHARED = 9
@@ -50,9 +51,10 @@ _PROMOTE = (
 _PROMOTE_LIMIT = 10_000
 """Bounds one claim's work when a great many records become due at the same moment."""
 
+# What the claim knows already, or is about to change, is not read: a column costs as much as a tenth of the row.
 _NEXT_READY = (
-    f"SELECT {COLUMNS} FROM records INDEXED BY records_ready WHERE kind = ? AND partition = ? AND ready = 1 "
-    "ORDER BY rank, created_at, key LIMIT ?"
+    "SELECT rank, created_at, key, state, claims, version, expires_at, body FROM records INDEXED BY records_ready "
+    "WHERE kind = ? AND partition = ? AND ready = 1 ORDER BY rank, created_at, key LIMIT ?"
 )
 _COUNT_READY = (
     "SELECT count(*) FROM (SELECT 1 FROM records INDEXED BY records_ready WHERE kind = ? AND partition = ? "
@@ -66,7 +68,7 @@ _FEW = 4
 """So many operations are applied one by one sooner than together."""
 _ROWS_PER_STATEMENT = (64, 16, 4, 1)
 
-_Row = tuple[object, ...]
+_Row = tuple[Any, ...]
 _Group = tuple[str, str, str]
 _Item = TypeVar("_Item")
 
@@ -91,17 +93,18 @@ class Work:
 
     Attributes:
         rows: The operations as rows, where there are enough and they name distinct records.
+        events: What those rows append.
     """
 
     def __init__(self, batches: Sequence[Sequence[Op]], now: int) -> None:
         self.batches = batches
         self.rows: _Rows | None = None
+        self.events: list[log.Row] = []
         if sum(map(len, batches)) > _FEW:
-            rows = _Rows(now)
-            for op in chain.from_iterable(batches):
-                rows.add(op)
+            rows = _Rows(chain.from_iterable(batches), now)
             if rows.name_distinct_records:
                 self.rows = rows
+                self.events = log.rows_of(rows.events)
 
 
 class Transaction:
@@ -116,11 +119,11 @@ class Transaction:
         self._connection = connection
         self._now = now
         self._counts: dict[_Group, int] = {}
-        self._events: list[TaskEvent] = []
+        self._events: list[log.Row] = []
 
     def finish(self) -> None:
         """Write the events, and what the counters have to change; call it before the commit."""
-        append(self._connection, self._events)
+        log.append(self._connection, self._events)
         for group, n in self._counts.items():
             if n:
                 self._connection.execute(_COUNT, (*group, n))
@@ -134,34 +137,34 @@ class Transaction:
         """
         if work.rows is None or not work.rows.write(self._connection):
             return None
-        self._note(work.rows)
+        self._events = work.events
+        self._add(work.rows.counts)
         return [[True] * len(batch) for batch in work.batches]
 
     def apply_in_order(self, work: Work) -> list[list[bool]]:
         """Apply each operation by itself; an outcome for each."""
-        return [self._apply_one_by_one(batch) for batch in work.batches]
+        events: list[TaskEvent] = []
+        outcomes = [self._apply_one_by_one(batch, events) for batch in work.batches]
+        self._events = log.rows_of(events)
+        return outcomes
 
-    def _apply_one_by_one(self, ops: Sequence[Op]) -> list[bool]:
+    def _apply_one_by_one(self, ops: Sequence[Op], events: list[TaskEvent]) -> list[bool]:
         outcomes: list[bool] = []
         for op in ops:
             applied = op.after is None or outcomes[op.after]
-            outcomes.append(applied and self._apply_one(op))
+            if isinstance(op, Append):
+                events += op.events if applied else ()
+            else:
+                applied = applied and self._apply_one(op)
+            outcomes.append(applied)
         return outcomes
 
     def _apply_one(self, op: Op) -> bool:
-        if isinstance(op, Append):
-            self._events += op.events
-            return True
-        rows = _Rows(self._now)
-        rows.add(op)
+        rows = _Rows([op], self._now)
         applied = rows.write(self._connection)
         if applied:
-            self._note(rows)
+            self._add(rows.counts)
         return applied
-
-    def _note(self, rows: _Rows) -> None:
-        self._events += rows.events
-        self._add(rows.counts)
 
     def _add(self, counts: dict[_Group, int]) -> None:
         for group, n in counts.items():
@@ -173,32 +176,34 @@ class Transaction:
         """See `Driver.claim`."""
         kind, owner, now = claim.kind, claim.owner, self._now
         self._connection.execute(_PROMOTE, (kind, kind, now, _PROMOTE_LIMIT))
-        chosen = self._choose(claim)
         due_at = now + claim.lease
+        claimed: list[Record] = []
         moved: dict[tuple[str, str], int] = {}
-        for record in chosen:
-            moved[record.partition, record.state] = moved.get((record.partition, record.state), 0) + 1
-            record.state = RUNNING
-            record.owner = owner
-            record.claims += 1
-            record.version += 1
-            record.due_at = due_at
-            record.updated_at = now
+        for partition, (rank, created_at, key, state, claims, version, expires_at, body) in self._choose(claim):
+            moved[partition, state] = moved.get((partition, state), 0) + 1
+            claimed.append(
+                Record(
+                    kind, key, partition, RUNNING, rank, due_at, owner, claims + 1, version + 1, created_at, now,
+                    expires_at, body,
+                )
+            )  # fmt: skip
         for (partition, state), n in moved.items():
             self._add({(kind, partition, state): -n})
             self._add({(kind, partition, RUNNING): n})
-        _update_keys(self._connection, _CLAIM, (RUNNING, owner, due_at, now, kind), [record.key for record in chosen])
-        return chosen
+        _update_keys(self._connection, _CLAIM, (RUNNING, owner, due_at, now, kind), [record.key for record in claimed])
+        return claimed
 
-    def _choose(self, claim: Claim) -> list[Record]:
-        ranked: list[tuple[int, Record]] = []
+    def _choose(self, claim: Claim) -> list[tuple[str, tuple[Any, ...]]]:
+        """The rows of `_NEXT_READY` that are next, each with its partition."""
         looked_at = served(self._connection, claim.kind, claim.partitions, claim.excluding)
-        for position, partition in enumerate(looked_at):
+        found: list[tuple[str, tuple[Any, ...]]] = []
+        for partition in looked_at:
             rows = self._connection.execute(_NEXT_READY, (claim.kind, partition, claim.limit)).fetchall()
-            ranked += [(0 if claim.partitions is None else position, Record(*row)) for row in rows]
+            found += zip(repeat(partition), rows)
         if len(looked_at) > 1:  # the rows of one come in order
-            ranked.sort(key=lambda each: (each[1].rank, each[0], each[1].created_at, each[1].key))
-        return [record for _, record in ranked[: claim.limit]]
+            places = {partition: 0 if claim.partitions is None else place for place, partition in enumerate(looked_at)}
+            found.sort(key=lambda each: (each[1][0], places[each[0]], each[1][1:3]))
+        return found[: claim.limit]
 
 
 def served(
@@ -226,52 +231,54 @@ def count_due(connection: sqlite3.Connection, claim: Claim, now: int, at_most: i
 
 
 class _Rows:
-    """Operations as rows of the statements that carry them out."""
+    """Operations as rows of the statements that carry them out.
 
-    def __init__(self, now: int) -> None:
+    The hottest loop of the writer: what many operations share is looked at once for all of them.
+
+    Args:
+        ops: The operations.
+        now: Decides which records are due.
+
+    Attributes:
+        events: What is to be appended.
+        counts: By how much the counters change.
+    """
+
+    def __init__(self, ops: Iterable[Op], now: int) -> None:
         self._now = now
-        self._keys: set[tuple[str, str]] = set()
-        self._named = 0
-        self._new: dict[_Row, list[object]] = {}
+        self._inserted: defaultdict[_Row, list[object]] = defaultdict(list)
+        self._settled: defaultdict[_Row, list[str]] = defaultdict(list)
+        self._new: list[tuple[_Row, list[object]]] = []
+        self._settles: list[tuple[_Row, list[str]]] = []
         self._any: list[_Row] = []
-        self._settles: dict[_Row, list[str]] = {}
         self._replaces: list[_Row] = []
         self._extends: list[_Row] = []
         self._deletes: list[_Row] = []
+        self._keys: defaultdict[str, set[object]] = defaultdict(set)
+        self._named = 0
         self.events: list[TaskEvent] = []
-        self.counts: dict[_Group, int] = {}
-
-    def add(self, op: Op) -> None:
-        """Take an operation in."""
-        # By type, not by `match`: this loop is the writer's hottest.
-        _ADDERS[type(op)](self, op)
+        self.counts: defaultdict[_Group, int] = defaultdict(int)
+        for op in ops:
+            _ADDERS[type(op)](self, op)  # by type: a `match` would ask for one class after the other
+        self._look_at_groups()
 
     @property
     def name_distinct_records(self) -> bool:
         """Whether no two operations concern the same record."""
-        return len(self._keys) == self._named
+        return sum(map(len, self._keys.values())) == self._named
 
     def insert(self, op: Insert) -> None:
         r = op.record
-        due_at = r.due_at
-        self._name(r)
-        self._count((r.kind, r.partition, r.state), 1)
-        shared = (
-            r.kind, r.partition, r.state, r.rank, due_at, self._ready(due_at), r.created_at, r.updated_at, r.expires_at,
-        )  # fmt: skip
+        shared = (r.kind, r.partition, r.state, r.rank, r.due_at, r.created_at, r.updated_at, r.expires_at)
         if r.owner is None and r.claims == 0:
-            self._new.setdefault(shared, []).extend((r.key, r.body))
+            self._inserted[shared] += (r.key, r.body)
         else:
-            self._any.append((*shared, r.key, r.body, r.owner, r.claims))
+            self._name(r.kind, [r.key])
+            self.counts[r.kind, r.partition, r.state] += 1
+            self._any.append((*shared, self._ready(r.due_at), r.key, r.body, r.owner, r.claims))
 
     def replace(self, op: Replace) -> None:
         r, old = op.record, op.previous
-        due_at = r.due_at
-        self._name(old)
-        if r.state != old.state or r.partition != old.partition:
-            self._count((old.kind, old.partition, old.state), -1)
-            self._count((old.kind, r.partition, r.state), 1)
-        changed = (r.state, due_at, self._ready(due_at), r.owner, r.updated_at)
         if (
             r.body is old.body
             and r.claims == old.claims
@@ -279,39 +286,58 @@ class _Rows:
             and r.rank == old.rank
             and r.partition == old.partition
         ):
-            self._settles.setdefault((*changed, old.kind, old.version, old.created_at), []).append(old.key)
+            group = (
+                old.kind, old.partition, old.state, old.version, old.created_at,
+                r.state, r.due_at, r.owner, r.updated_at,
+            )  # fmt: skip
+            self._settled[group].append(old.key)
         else:
+            self._name(old.kind, [old.key])
+            self._move((old.kind, old.partition, old.state), (old.kind, r.partition, r.state), 1)
             row = (
-                *changed, r.rank, r.claims, r.partition, r.expires_at, r.body,
-                old.kind, old.key, old.version, old.created_at,
+                r.state, r.due_at, self._ready(r.due_at), r.owner, r.updated_at, r.rank, r.claims, r.partition,
+                r.expires_at, r.body, old.kind, old.key, old.version, old.created_at,
             )  # fmt: skip
             self._replaces.append(row)
 
     def extend(self, op: Extend) -> None:
         old = op.previous
-        self._name(old)
+        self._name(old.kind, [old.key])
         self._extends.append((op.due_at, self._ready(op.due_at), old.kind, old.key, old.version, old.created_at))
 
     def delete(self, op: Delete) -> None:
         old = op.previous
-        self._name(old)
-        self._count((old.kind, old.partition, old.state), -1)
+        self._name(old.kind, [old.key])
+        self.counts[old.kind, old.partition, old.state] -= 1
         self._deletes.append((old.kind, old.key, old.version, old.created_at))
 
     def append(self, op: Append) -> None:
         self.events += op.events
 
+    def _look_at_groups(self) -> None:
+        for shared, values in self._inserted.items():
+            kind, partition, state, _, due_at, *_ = shared
+            self._name(kind, values[::2])
+            self.counts[kind, partition, state] += len(values) // 2
+            self._new.append(((*shared, self._ready(due_at)), values))
+        for group, keys in self._settled.items():
+            kind, partition, before, version, created_at, state, due_at, owner, updated_at = group
+            self._name(kind, keys)
+            self._move((kind, partition, before), (kind, partition, state), len(keys))
+            row = (state, due_at, self._ready(due_at), owner, updated_at, kind, version, created_at)
+            self._settles.append((row, keys))
+
+    def _name(self, kind: str, keys: Sequence[object]) -> None:
+        self._keys[kind].update(keys)
+        self._named += len(keys)
+
+    def _move(self, source: _Group, target: _Group, n: int) -> None:
+        self.counts[source] -= n
+        self.counts[target] += n
+
     def _ready(self, due_at: int | None) -> int:
         # No bool: binding one costs as much as a whole row, since sqlite3 first asks it how it wants to be adapted.
         return 1 if due_at is not None and due_at <= self._now else 0
-
-    def _name(self, record: Record) -> None:
-        self._keys.add((record.kind, record.key))
-        self._named += 1
-
-    def _count(self, group: _Group, n: int) -> None:
-        counts = self.counts
-        counts[group] = counts.get(group, 0) + n
 
     def write(self, connection: sqlite3.Connection) -> bool:
         """Whether every operation applied; after one that did not, the rest is left out. Events are left for later."""
@@ -341,10 +367,10 @@ def _update_many(connection: sqlite3.Connection, sql: str, rows: list[_Row]) -> 
     return not rows or connection.executemany(sql, rows).rowcount == len(rows)
 
 
-def _settle(connection: sqlite3.Connection, groups: dict[_Row, list[str]]) -> bool:
+def _settle(connection: sqlite3.Connection, groups: list[tuple[_Row, list[str]]]) -> bool:
     """Whether each record was found as it was. Those that change alike go together, the others one after the other."""
-    lone = [(*values, keys[0]) for values, keys in groups.items() if len(keys) == 1]
-    alike = (_update_keys(connection, _SETTLE, values, keys) for values, keys in groups.items() if len(keys) > 1)
+    lone = [(*values, keys[0]) for values, keys in groups if len(keys) == 1]
+    alike = (_update_keys(connection, _SETTLE, values, keys) for values, keys in groups if len(keys) > 1)
     return _update_many(connection, _in(_SETTLE, 1), lone) and all(alike)
 
 
@@ -356,11 +382,11 @@ def _update_keys(connection: sqlite3.Connection, sql: str, values: _Row, keys: l
     return updated == len(keys)
 
 
-def _insert_new(connection: sqlite3.Connection, groups: dict[_Row, list[object]]) -> bool:
+def _insert_new(connection: sqlite3.Connection, groups: list[tuple[_Row, list[object]]]) -> bool:
     """Whether each record was inserted. Those that share all but key and body go together, the others as they are."""
     inserted = expected = 0
     lone: list[_Row] = []
-    for shared, values in groups.items():
+    for shared, values in groups:
         if len(values) == 2:
             lone.append((*shared, *values, None, 0))
             continue

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ..errors import StoreError
 from ..models.event import TaskEvent
@@ -37,11 +37,11 @@ class Outbox:
         self._writing: set[asyncio.Task[None]] = set()
         self._is_away = False
 
-    def note(self, events: Sequence[TaskEvent], loop: asyncio.AbstractEventLoop) -> None:
+    def note(self, events: Sequence[TaskEvent], loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
         """Have events written with the next settlement, or soon."""
         self._waiting.extend(events)
-        if self._timer is None and self._waiting:
-            self._timer = loop.call_later(NOTED_SECONDS, self._flush_soon)
+        if self._timer is None and self._waiting:  # only then is the loop asked for: it takes a system call
+            self._timer = loop().call_later(NOTED_SECONDS, self._flush_soon)
 
     def take(self) -> tuple[TaskEvent, ...]:
         """The events that wait, to be written by the caller, who has to `put_back` what he could not write."""

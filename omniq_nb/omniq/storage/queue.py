@@ -289,7 +289,7 @@ class BaseTaskQueue(Component):
 
     def note(self, *events: TaskEvent) -> None:
         """Have events written with the next settlement, or soon."""
-        self._outbox.note(events, asyncio.get_running_loop())
+        self._outbox.note(events, asyncio.get_running_loop)
 
     async def flush_events(self) -> None:
         """Write the events that wait; where their store is away, they wait on."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
@@ -20,10 +20,10 @@ class Executor(Protocol):
     def abandoned(self) -> int:
         """Threads that still run what was cancelled: each of them still takes a place."""
 
-    async def run(self, function: Callee, args: list[Any], kwargs: dict[str, Any]) -> Any:
-        """Call the function and wait for what it returns or raises.
+    def run(self, function: Callee, args: list[Any], kwargs: dict[str, Any]) -> Awaitable[Any]:
+        """Call the function; awaiting this gives what it returns, or raises it.
 
-        Cancelling this cancels a coroutine function. A plain function in a thread can't be stopped: its thread is
+        Cancelling that cancels a coroutine function. A plain function in a thread can't be stopped: its thread is
         abandoned, and counted until it ends.
         """
 
@@ -90,10 +90,11 @@ class AsyncExecutor:
     def abandoned(self) -> int:
         return len(self._threads.abandoned)
 
-    async def run(self, function: Callee, args: list[Any], kwargs: dict[str, Any]) -> Any:
+    def run(self, function: Callee, args: list[Any], kwargs: dict[str, Any]) -> Awaitable[Any]:
         if function.is_coroutine:
-            return await function.func(*args, **kwargs)
-        return await self._threads.call(function.func, *args, **kwargs)
+            awaitable: Awaitable[Any] = function.func(*args, **kwargs)
+            return awaitable
+        return self._threads.call(function.func, *args, **kwargs)
 
     def close(self) -> None:
         self._threads.close()
