@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, Unpack, overload
@@ -294,23 +294,24 @@ class AsyncOmniQ(Displayed):
         else:
             raise _no_task(func)
         plan = make_plan(merge(own, options), self.config, name)
-        (handle,) = await self._send(name, entry, plan, [(args, dict(kwargs or {}))], connection)
-        return handle
+        (task_id,) = await self._send(name, entry, plan, [(args, dict(kwargs or {}))], connection)
+        return TaskHandle(self, task_id, name)
 
     async def enqueue_call(
         self, task: TaskFunction[..., R], args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> TaskHandle[R]:
         """Send one call of a task function; `TaskFunction.enqueue` comes here."""
-        (handle,) = await self._send(task.name, self._entry(task), task.plan(self.config), [(args, kwargs)])
-        return handle
+        (task_id,) = await self._send(task.name, self._entry(task), task.plan(self.config), [(args, kwargs)])
+        return TaskHandle(self, task_id, task.name)
 
     async def enqueue_calls(self, task: TaskFunction[..., R], calls: Sequence[Sequence[Any]]) -> GroupHandle[R]:
         """Send many calls of a task function; `TaskFunction.map` comes here."""
         plan = task.plan(self.config)
         if plan.task_id is not None:
             raise OptionError("task_id names one task, and map makes many: leave it out")
-        handles = await self._send(task.name, self._entry(task), plan, [(args, {}) for args in calls])
-        return GroupHandle(self, handles, task.name)
+        no_names: Mapping[str, Any] = {}
+        ids = await self._send(task.name, self._entry(task), plan, ((args, no_names) for args in calls))
+        return GroupHandle(self, ids, task.name)
 
     def _find(self, name: str) -> Registered | None:
         return self.registry.find(name) or DEFAULT.find(name)
@@ -320,10 +321,9 @@ class AsyncOmniQ(Displayed):
         return self._find(task.name) or self.registry.add(task.name, task.func, options=task.own_options)
 
     async def _send(
-        self, name: str, entry: Registered | None, plan: Plan, calls: Sequence[Call], connection: Any = None
-    ) -> list[TaskHandle[Any]]:
-        ids = await send(await self._ready(), name, entry, plan, calls, connection=connection)
-        return [TaskHandle(self, task_id, name) for task_id in ids]
+        self, name: str, entry: Registered | None, plan: Plan, calls: Iterable[Call], connection: Any = None
+    ) -> list[str]:
+        return await send(await self._ready(), name, entry, plan, calls, connection=connection)
 
     # --- tasks ---
 

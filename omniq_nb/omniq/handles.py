@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Generator, Iterator, Sequence
 from datetime import timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 import msgspec
@@ -120,10 +121,15 @@ class GroupProgress(msgspec.Struct, frozen=True):
 class GroupHandle(Displayed, Sequence[TaskHandle[T]]):
     """Tasks that were enqueued together. Awaiting the group gives the list of their results, in order."""
 
-    def __init__(self, app: AsyncOmniQ, handles: Sequence[TaskHandle[T]], func: str = "") -> None:
+    def __init__(self, app: AsyncOmniQ, tasks: Sequence[TaskHandle[T] | str], func: str = "") -> None:
         self._app = app
-        self._handles = list(handles)
+        self._tasks = list(tasks)
         self.func = func
+
+    @cached_property
+    def _handles(self) -> list[TaskHandle[T]]:
+        # Of tasks that came as ids, as those of `map` do, handles are made when somebody asks for them.
+        return [TaskHandle(self._app, each, self.func) if isinstance(each, str) else each for each in self._tasks]
 
     @property
     def app(self) -> AsyncOmniQ:
@@ -133,7 +139,7 @@ class GroupHandle(Displayed, Sequence[TaskHandle[T]]):
     @property
     def ids(self) -> list[str]:
         """The tasks' ids, in order."""
-        return [handle.id for handle in self._handles]
+        return [each if isinstance(each, str) else each.id for each in self._tasks]
 
     @overload
     def __getitem__(self, index: int) -> TaskHandle[T]: ...
@@ -145,7 +151,7 @@ class GroupHandle(Displayed, Sequence[TaskHandle[T]]):
         return self._handles[index]
 
     def __len__(self) -> int:
-        return len(self._handles)
+        return len(self._tasks)
 
     def __iter__(self) -> Iterator[TaskHandle[T]]:
         return iter(self._handles)

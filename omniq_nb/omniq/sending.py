@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .core import lifecycle
@@ -25,7 +25,7 @@ Call = tuple[Sequence[Any], Mapping[str, Any]]
 
 
 async def send(
-    parts: Parts, name: str, entry: Registered | None, plan: Plan, calls: Sequence[Call], *, connection: Any = None
+    parts: Parts, name: str, entry: Registered | None, plan: Plan, calls: Iterable[Call], *, connection: Any = None
 ) -> list[str]:
     """Store a task for each call, in batches; gives their ids.
 
@@ -47,17 +47,18 @@ async def send(
         await parts.functions.store(shipped)
         code = shipped.digest
     payloads = await _serialize(parts, calls, f"the arguments of {name}")
+    spec = TaskSpec(name, b"", code, plan.retry, plan.timeout, plan.result_ttl, plan.metadata)
     ids: list[str] = []
     for start in range(0, len(payloads), _BATCH):
-        tasks = await _make(parts, name, code, plan, payloads[start : start + _BATCH])
-        added = await parts.queue.put(tasks, connection=connection)
+        records = await _make(parts, spec, plan, payloads[start : start + _BATCH])
+        added = await parts.queue.put(records, spec, connection=connection)
         if not all(added):
-            raise DuplicateTaskError(tasks[added.index(False)][0].key)
-        ids += [record.key for record, _ in tasks]
+            raise DuplicateTaskError(records[added.index(False)].key)
+        ids += [record.key for record in records]
     return ids
 
 
-async def _serialize(parts: Parts, calls: Sequence[Call], what: str) -> list[bytes]:
+async def _serialize(parts: Parts, calls: Iterable[Call], what: str) -> list[bytes]:
     """The calls' arguments, all before the first is written: one that can't be sent leaves no half of a batch
     behind.
     """
@@ -69,16 +70,14 @@ async def _serialize(parts: Parts, calls: Sequence[Call], what: str) -> list[byt
     return payloads
 
 
-async def _make(
-    parts: Parts, name: str, code: str | None, plan: Plan, payloads: Sequence[bytes]
-) -> list[tuple[Record, TaskSpec]]:
+async def _make(parts: Parts, spec: TaskSpec, plan: Plan, payloads: Sequence[bytes]) -> list[Record]:
     now = parts.queue.driver.clock()
     due_at, expires_at = plan.due_at(now), plan.expires_at(now)
-    tasks: list[tuple[Record, TaskSpec]] = []
+    records: list[Record] = []
     ids = [plan.task_id] if plan.task_id else new_ids(len(payloads))
     for task_id, payload in zip(ids, payloads, strict=True):
         if parts.large is not None:
             payload = await parts.large.offload(payload, arguments_key(task_id, now))
-        spec = TaskSpec(name, payload, code, plan.retry, plan.timeout, plan.result_ttl, plan.metadata)
-        tasks.append((lifecycle.enqueue(task_id, plan.queue, plan.priority, spec, now, due_at, expires_at), spec))
-    return tasks
+        spec.payload = payload
+        records.append(lifecycle.enqueue(task_id, plan.queue, plan.priority, spec, now, due_at, expires_at))
+    return records

@@ -142,6 +142,8 @@ def is_plain(value: Any, deepest: int = _DEEPEST) -> bool:
     if kind is list:
         items = value
     elif kind is dict:
+        if not value:
+            return True
         for key in value:
             if type(key) not in _LEAVES:
                 return False

@@ -5,10 +5,10 @@ with partial indexes, events in another, a row for each write, counters beside t
 claims and batches are functions in the server (`omniq.backends.postgres_functions`). The server's clock counts.
 
 Round trips: `write` costs one, however many tasks it enqueues or settles together (their results and events included),
-and one more for a hint, which writes that follow each other closely share; batches of thousands, or with operations
-that build on each other, take a few more within one transaction. `claim` costs one for as many tasks as it takes. Calls
-of `write` that arrive while another is under way go out together in the next (group commit); claims and reads go out at
-once on other connections.
+and one more for a hint, unless it takes that along (`omniq.backends.postgres_hints`); writes that follow each other
+closely share it. Batches of thousands, or with operations that build on each other, take a few more within one
+transaction. `claim` costs one for as many tasks as it takes. Calls of `write` that arrive while another is under way go
+out together in the next (group commit); claims and reads go out at once on other connections.
 
 ``durability="normal"`` leaves `synchronous_commit` as the server has it, by default on: then nothing that was written
 is lost, neither with the server's process nor with the power. Claims alone do not wait for the disk: one that a crash
@@ -236,7 +236,7 @@ class PostgresDriver(RemoteDriver):
     async def _write(self, batches: list[Sequence[Op]]) -> list[list[bool]]:
         """One transaction for all."""
         claimable = _claimable(chain.from_iterable(batches))
-        hint = self._hints.along(claimable=claimable)
+        hint = self._hints.along(sum(map(len, batches)), claimable=claimable)
         outcomes = iter(await self.call(lambda: self._transact(lambda: self._write_once(batches, hint))))
         self._hints.ring(claimable=claimable, told=hint is not None)
         self._upkeep.wrote()

@@ -13,7 +13,7 @@ _PLANS = (
 
 
 class Arrays:
-    """The arrays that a group of operations comes in, one for each column: the first as long as there are rows, the
+    """The arrays that a group of operations comes in, one for each column: the last as long as there are rows, the
     others of one element where all rows have the same value, and NULL where they have none. That saves most of what
     goes over the wire.
 
@@ -38,19 +38,22 @@ def _value(prefix: str, name: str, type_: str) -> str:
     return f"coalesce(x.{name}, {array}[1])"
 
 
-_NAMED = {"n": "int", "kind": "text", "key": "text"}
-_FENCED = {**_NAMED, "version": "bigint", "created": "bigint"}
+_FENCED = {"kind": "text", "key": "text", "version": "bigint", "created": "bigint"}
 _CONTENT = {
     "partition": "text", "state": "text", "rank": "bigint", "due": "bigint?", "owner": "text?", "claims": "bigint",
-    "updated": "bigint", "expires": "bigint?",
 }  # fmt: skip
-REPLACE = Arrays("r", **_FENCED, **_CONTENT, body="bytea?")
-EXTEND = Arrays("x", **_FENCED, due="bigint")
-DELETE = Arrays("d", **_FENCED)
-INSERT = Arrays("i", **_NAMED, after="int", created="bigint", **_CONTENT, body="bytea")
+_MOMENTS = {"updated": "bigint", "expires": "bigint?"}
+REPLACE = Arrays("r", **_FENCED, **_CONTENT, **_MOMENTS, body="bytea?", n="int")
+EXTEND = Arrays("x", **_FENCED, due="bigint", n="int")
+DELETE = Arrays("d", **_FENCED, n="int")
+# The next two begin like a record and like an event, whole, as they can be had at once.
+INSERT = Arrays(
+    "i", kind="text", key="text", **_CONTENT, version="bigint", created="bigint", **_MOMENTS, body="bytea", after="int",
+    n="int",
+)  # fmt: skip
 APPEND = Arrays(
-    "e", after="int", ts="bigint", type="text", task="text?", func="text?", queue="text?", worker="text?",
-    attempt="bigint", duration="float8?", schedule="text?", data="text?",
+    "e", ts="bigint", type="text", task="text?", func="text?", queue="text?", worker="text?", attempt="bigint",
+    duration="float8?", schedule="text?", data="text?", after="int",
 )  # fmt: skip
 GROUPS = (REPLACE, EXTEND, DELETE, INSERT, APPEND)
 

@@ -2,8 +2,9 @@
 
 NOTIFY takes a lock of the whole server until its transaction has ended, so it is kept out of those that do the work: a
 hint goes out after them, in a transaction of its own, and writes that follow each other closely share one. Only a write
-that comes alone takes its hint along: there somebody may be waiting for it, and nobody for the lock. One connection
-listens; when it breaks it is made anew, and everybody is woken, for a hint may have been missed.
+that comes alone takes its hint along: there somebody may be waiting for it, and nobody for the lock. So does a large
+one, of which there can't be many: its hint would take the connection that the next one needs. One connection listens;
+when it breaks it is made anew, and everybody is woken, for a hint may have been missed.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ _BURST, _PER_SECOND = 20, 100
 """Hints that may go out at once, and how many may go out for long."""
 _ALONE_SECONDS = 0.005
 """A write comes alone if there was none for so long."""
+_LARGE = 1000
+"""A write of so many operations is large."""
 _PING_SECONDS = 15.0
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 
@@ -86,12 +89,12 @@ class Hints:
         """What a hint says, and who says it; nobody, where it should wake the driver's own watchers as well."""
         return f"{CLAIMABLE if claimable else CHANGED}{self._id if own else ''}"
 
-    def along(self, *, claimable: bool) -> str | None:
-        """The hint that a write takes along, if it comes alone."""
+    def along(self, operations: int, *, claimable: bool) -> str | None:
+        """The hint that a write of so many operations takes along, if it comes alone or is large."""
         now = asyncio.get_running_loop().time()
         alone = now - self._wrote_at > _ALONE_SECONDS and not self._is_ringing()
         self._wrote_at = now
-        return self.payload(claimable=claimable) if alone else None
+        return self.payload(claimable=claimable) if alone or operations >= _LARGE else None
 
     def ring(self, *, claimable: bool, told: bool) -> None:
         """Wake the watchers of this driver now, and, unless they were told, those of others soon."""

@@ -11,7 +11,7 @@ from .postgres_functions import CLAIM, FUNCTIONS, WRITE
 
 logger = logging.getLogger("omniq")
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 OLDEST_SERVER = 14
 """64-bit transaction ids came with 13, and 13 is out of support."""
 
@@ -61,6 +61,7 @@ CREATE INDEX records_groups ON {s}.records (kind, partition, state, key) WHERE s
 """
 
 # Events of one write are one row (`omniq.backends.postgres_events`): `n` of them, of which the arrays give the fields.
+# Their ids are hardly shorter when they are compressed, and that would take as long as half an index entry for each.
 _EVENTS = """
 CREATE TABLE {s}.events (
     xid xid8 NOT NULL DEFAULT pg_current_xact_id(), id bigint NOT NULL DEFAULT nextval('{s}.event_ids'),
@@ -68,6 +69,7 @@ CREATE TABLE {s}.events (
     duration float8[], event_type text[] COLLATE "C" NOT NULL, task_id text[] COLLATE "C", func text[] COLLATE "C",
     queue text[] COLLATE "C", worker text[] COLLATE "C", schedule_id text[] COLLATE "C", data text[]
 ) WITH (autovacuum_vacuum_scale_factor = .01, autovacuum_vacuum_insert_scale_factor = .05);
+ALTER TABLE {s}.events ALTER task_id SET STORAGE EXTERNAL;
 CREATE INDEX events_log ON {s}.events (xid, id);
 CREATE INDEX events_ts ON {s}.events (max_ts, xid, id);
 CREATE INDEX events_oldest ON {s}.events (min_ts);
@@ -83,7 +85,7 @@ CREATE TRIGGER tally_delete AFTER DELETE ON {s}.records REFERENCING OLD TABLE AS
 """
 
 # From each version to the next. What writes waits meanwhile, and then goes on with the new functions. Version 1 had a
-# row for each event, and running records in the others' indexes.
+# row for each event, and running records in the others' indexes; version 2 another function `write` and compressed ids.
 _MIGRATIONS = {
     1: f"""
 LOCK TABLE {{s}}.records, {{s}}.events IN ACCESS EXCLUSIVE MODE;
@@ -102,6 +104,11 @@ DROP TABLE {{s}}.single_events;
 DROP FUNCTION {{s}}.write, {{s}}.claim, {{s}}.lock_ready, {{s}}.ready_partitions;
 {WRITE}
 {CLAIM}
+""",
+    2: f"""
+ALTER TABLE {{s}}.events ALTER task_id SET STORAGE EXTERNAL;
+DROP FUNCTION {{s}}.write;
+{WRITE}
 """,
 }
 _LONGEST_WAIT = 3600.0

@@ -7,9 +7,11 @@ another) goes into further calls, which must be made in one transaction.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from operator import itemgetter
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from typing import Any
+
+from msgspec.structs import astuple
 
 from ..models.record import Append, Delete, Extend, Insert, Op, Record, Replace
 from .postgres_functions import GROUPS
@@ -33,38 +35,64 @@ class Batch:
     """
 
     def __init__(self, batches: Sequence[Sequence[Op]]) -> None:
-        self._ops: list[Op] = []
-        self._guards: list[int | None] = []
+        self._ops: list[Any] = []
+        self._guards: list[int] = []
         for ops in batches:
             base = len(self._ops)
             self._ops += ops
             for op in ops:
-                self._guards.append(None if op.after is None else self._guard(op.after + base))
+                self._guards.append(_UNGUARDED if op.after is None else self._guard(op.after + base))
         self.outcomes = [True] * len(self._ops)
 
-    def _guard(self, n: int) -> int | None:
+    def _guard(self, n: int) -> int:
         """What hangs on this operation hangs on: an event applies when its own guard does, so that one counts."""
         return self._guards[n] if type(self._ops[n]) is Append else n
 
     def calls(self) -> Iterator[Call]:
         """The calls; the last one says that it is (`Call.is_last`)."""
-        # This loop is the writer's hottest: an operation costs it one method, chosen by type, not by `match`.
-        outcomes, adders = self.outcomes, _ADDERS
-        call = Call(0)
-        for n, (op, guard) in enumerate(zip(self._ops, self._guards, strict=True)):
-            if guard is not None and not outcomes[guard]:
+        end = 0
+        while True:
+            call = Call(self._ops, self._guards, end)
+            end = self._fill(call)
+            call.is_last = end == len(self._ops)
+            yield call
+            self._note(call, end)
+            if call.is_last:
+                return
+
+    def _fill(self, call: Call) -> int:
+        """Take in as many operations as fit, and give the number of the next one.
+
+        Each must name a record of its own, and a record that is replaced, extended or deleted can't hang on anything of
+        the same call, nor an insertion on another. Events fit everywhere.
+        """
+        # This loop is the writer's hottest: it sorts operations by kind, of each of which rows are made at one go.
+        ops, guards, outcomes, taken = self._ops, self._guards, self.outcomes, call.taken
+        named: defaultdict[str, set[str]] = defaultdict(set)
+        room = _BYTES_PER_CALL
+        end = min(call.first + _OPS_PER_CALL, len(ops))
+        for n in range(call.first, end):
+            op, guard = ops[n], guards[n]
+            if room <= 0:
+                return n
+            if guard >= 0 and not outcomes[guard]:
                 outcomes[n] = False
-            elif call.is_full(n) or not adders[type(op)](call, n, op, guard):
-                yield call
-                self._note(call, n)
-                call = Call(n)
-                if guard is None or outcomes[guard]:
-                    adders[type(op)](call, n, op, guard)
-                else:
-                    outcomes[n] = False
-        call.is_last = True
-        yield call
-        self._note(call, len(outcomes))
+                continue
+            kind = type(op)
+            if kind is Append:
+                room -= _EVENT_BYTES * len(op.events)
+            else:
+                if guard >= call.first and (kind is not Insert or type(ops[guard]) is Insert):
+                    return n
+                record = op.record if kind is Insert else op.previous
+                keys = named[record.kind]
+                if record.key in keys:
+                    return n
+                keys.add(record.key)
+                if kind is Insert or (kind is Replace and op.record.body is not record.body):
+                    room -= len(op.record.body)
+            taken[kind].append(n)
+        return end
 
     def _note(self, call: Call, end: int) -> None:
         if not call.failed:
@@ -74,135 +102,66 @@ class Batch:
             outcomes[n] = False
         for n in range(call.first, end):
             guard = self._guards[n]
-            outcomes[n] = outcomes[n] and (guard is None or outcomes[guard])
+            outcomes[n] = outcomes[n] and (guard < 0 or outcomes[guard])
 
 
 class Call:
-    """Operations of which no two name the same record, as rows of the function's arrays.
-
-    The methods that take an operation in say whether it fits: it must name a record of its own, and a record that is
-    replaced, extended or deleted can't hang on anything of the same call, nor an insertion on another.
+    """Operations of which no two name the same record, as the function's arrays.
 
     Args:
-        first: Number of its first operation; a guard with a smaller number has been passed.
+        ops: The batch's operations.
+        guards: Numbers of those that they hang on.
+        first: Number of the call's first operation; a guard with a smaller number has been passed.
 
     Attributes:
+        taken: The numbers of its operations of each kind.
         is_last: No other call follows.
         failed: Numbers of the operations that did not apply, once the call is made.
     """
 
-    def __init__(self, first: int) -> None:
+    def __init__(self, ops: Sequence[Any], guards: Sequence[int], first: int) -> None:
+        self._ops = ops
+        self._guards = guards
         self.first = first
+        self.taken: dict[type, list[int]] = {kind: [] for kind in (Replace, Extend, Delete, Insert, Append)}
         self.is_last = False
         self.failed: Sequence[int] = ()
-        self._named: set[tuple[str, str]] = set()
-        self._inserted: set[int] = set()
-        self._bytes = 0
-        self._replaces: list[_Row] = []
-        self._extends: list[_Row] = []
-        self._deletes: list[_Row] = []
-        self._inserts: list[_Row] = []
-        self._appends: list[_Row] = []
-
-    def is_full(self, n: int) -> bool:
-        """Whether the operation of this number has to go into another call."""
-        return n - self.first >= _OPS_PER_CALL or self._bytes >= _BYTES_PER_CALL
-
-    def insert(self, n: int, op: Insert, guard: int | None) -> bool:
-        """Take it in, if it fits."""
-        r = op.record
-        if guard is None or guard < self.first:
-            guard = _UNGUARDED
-        if guard in self._inserted or not self._name(r):
-            return False
-        self._inserted.add(n)
-        self._bytes += len(r.body)
-        self._inserts.append(
-            (n, r.kind, r.key, guard, r.created_at, r.partition, r.state, r.rank, r.due_at, r.owner, r.claims,
-             r.updated_at, r.expires_at, r.body)
-        )  # fmt: skip
-        return True
-
-    def replace(self, n: int, op: Replace, guard: int | None) -> bool:
-        """Take it in, if it fits."""
-        r, old = op.record, op.previous
-        if not self._stands_alone(old, guard):
-            return False
-        body = None if r.body is old.body else r.body
-        self._bytes += len(body or b"")
-        self._replaces.append(
-            (n, old.kind, old.key, old.version, old.created_at, r.partition, r.state, r.rank, r.due_at, r.owner,
-             r.claims, r.updated_at, r.expires_at, body)
-        )  # fmt: skip
-        return True
-
-    def extend(self, n: int, op: Extend, guard: int | None) -> bool:
-        """Take it in, if it fits."""
-        old = op.previous
-        if not self._stands_alone(old, guard):
-            return False
-        self._extends.append((n, old.kind, old.key, old.version, old.created_at, op.due_at))
-        return True
-
-    def delete(self, n: int, op: Delete, guard: int | None) -> bool:
-        """Take it in, if it fits."""
-        old = op.previous
-        if not self._stands_alone(old, guard):
-            return False
-        self._deletes.append((n, old.kind, old.key, old.version, old.created_at))
-        return True
-
-    def append(self, _: int, op: Append, guard: int | None) -> bool:
-        """Take it in: events fit everywhere."""
-        if guard is None or guard < self.first:
-            guard = _UNGUARDED
-        self._bytes += _EVENT_BYTES * len(op.events)
-        for e in op.events:
-            self._appends.append(
-                (guard, e.ts, e.event_type, e.task_id, e.func, e.queue, e.worker, e.attempt, e.duration, e.schedule_id,
-                 e.data)
-            )  # fmt: skip
-        return True
-
-    def _stands_alone(self, record: Record, guard: int | None) -> bool:
-        return (guard is None or guard < self.first) and self._name(record)
-
-    def _name(self, record: Record) -> bool:
-        """Whether the record is named for the first time."""
-        named, name = self._named, (record.kind, record.key)
-        if name in named:
-            return False
-        named.add(name)
-        return True
 
     def arrays(self) -> list[Any]:
-        """The function's arrays, in its order.
-
-        Rows go in order of their keys, so that two writers lock the records of both in the same order.
-        """
-        for rows in (self._replaces, self._extends, self._deletes, self._inserts):
-            rows.sort(key=_kind_and_key)
-        groups = (self._replaces, self._extends, self._deletes, self._inserts, self._appends)
+        """The function's arrays, in its order."""
         arrays: list[Any] = []
-        for group, rows in zip(GROUPS, groups, strict=True):
-            # The first column stays whole: the longest array says how many rows there are.
+        for group, rows in zip(GROUPS, self._rows(), strict=True):
             if rows:
-                first, *others = zip(*rows, strict=True)
-                arrays += [_Column(first), *map(_array, others)]
+                # The last column stays whole: the longest array says how many rows there are.
+                *others, last = zip(*rows, strict=True)
+                arrays += [*map(_array, others), _Column(last)]
             else:
                 arrays += [None] * group.width
         return arrays
 
+    def _rows(self) -> Iterator[list[_Row]]:
+        """Rows of the function's groups, those of records in order of kind and key, with which they begin: so two
+        writers lock the records of both in the same order.
+        """
+        ops, taken, first = self._ops, self.taken, self.first
+        yield sorted(_replacement(ops[n].record, ops[n].previous, n) for n in taken[Replace])
+        yield sorted((*_fence(ops[n].previous), ops[n].due_at, n) for n in taken[Extend])
+        yield sorted((*_fence(ops[n].previous), n) for n in taken[Delete])
+        guards = [guard if guard >= first else _UNGUARDED for guard in self._guards]
+        # Adding tuples takes half as long as unpacking them into others.
+        yield sorted([astuple(ops[n].record) + (guards[n], n) for n in taken[Insert]])  # noqa: RUF005
+        yield [astuple(event) + (guards[n],) for n in taken[Append] for event in ops[n].events]  # noqa: RUF005
 
-_kind_and_key = itemgetter(1, 2)
 
-_ADDERS: dict[type, Callable[[Call, int, Any, int | None], bool]] = {
-    Insert: Call.insert,
-    Replace: Call.replace,
-    Extend: Call.extend,
-    Delete: Call.delete,
-    Append: Call.append,
-}
+def _replacement(r: Record, old: Record, n: int) -> _Row:
+    body = None if r.body is old.body else r.body
+    return (
+        *_fence(old), r.partition, r.state, r.rank, r.due_at, r.owner, r.claims, r.updated_at, r.expires_at, body, n
+    )  # fmt: skip
+
+
+def _fence(r: Record) -> _Row:
+    return r.kind, r.key, r.version, r.created_at
 
 
 class _Column:

@@ -115,19 +115,20 @@ class BaseTaskQueue(Component):
         now = self.driver.clock()
         due_at = now if due_at is None else due_at
         record = lifecycle.enqueue(task_id, queue, priority, spec, now, due_at, expires_at)
-        return (await self.put([(record, spec)]))[0]
+        return (await self.put([record], spec))[0]
 
-    async def put(self, tasks: Sequence[tuple[Record, TaskSpec]], *, connection: Any = None) -> list[bool]:
+    async def put(self, records: Sequence[Record], spec: TaskSpec, *, connection: Any = None) -> list[bool]:
         """Add tasks, with an event for each; says of each whether its id was free.
 
         Args:
-            tasks: Records and what they hold.
+            records: The tasks.
+            spec: What they hold; they differ in their arguments alone.
             connection: See `Driver.write_within`. Events on another store are left out then: they could not be taken
                 back with the transaction.
         """
         together = self._events is self.driver
         ops: list[Op] = []
-        for record, spec in tasks:
+        for record in records:
             ops.append(Insert(record))
             if together:
                 ops.append(Append((_enqueued(record, spec),), len(ops) - 1))
@@ -137,10 +138,8 @@ class BaseTaskQueue(Component):
             outcomes = await write_surely(self.driver, ops)
         if together:
             return outcomes[::2]
-        if connection is not None:
-            return outcomes
-        added = [_enqueued(record, spec) for (record, spec), applied in zip(tasks, outcomes, strict=True) if applied]
-        await self._outbox.tell(added)
+        if connection is None:
+            await self._outbox.tell([_enqueued(record, spec) for record in compress(records, outcomes)])
         return outcomes
 
     # --- the worker's side ---
