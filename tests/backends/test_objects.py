@@ -60,8 +60,7 @@ async def test_requests_from_enqueueing_to_the_result_are_few_however_many_tasks
         now = system_clock()
         records = [Record("task", f"{n:03}", "default", "pending", 0, now, None, 0, 1, now, now, None, b"") for n in
                    range(tasks)]  # fmt: skip
-        specs = [(await _enqueueable(record, spec), spec) for record in records]
-        assert await queue.put(specs) == [True] * tasks
+        assert await queue.put([await _enqueueable(record, spec) for record in records], spec) == [True] * tasks
         assert server.requests() == {"PUT": 1}
 
         claimed = await queue.claim("worker", tasks, 30 * SECOND)

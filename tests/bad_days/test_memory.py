@@ -37,11 +37,12 @@ async def test_thousands_of_tasks_leave_nothing_behind_in_the_worker(app: AsyncO
         tracemalloc.start()
         try:
             await run(700)  # caches fill, and tables grow to what so many tasks need
-            before = await run(700)
-            after = [await run(700) for _ in range(2)][-1]
+            # What is under way at that moment, a heartbeat's look perhaps, comes and goes; a leak is in the least too.
+            before = min([await run(700) for _ in range(3)])
+            after = min([await run(700) for _ in range(3)])
         finally:
             tracemalloc.stop()
-    # 50 bytes a task would be 70 kB.
+    # 35 bytes a task would be 70 kB.
     assert after - before < 70_000
 
 

@@ -32,7 +32,10 @@ from omniq.testing.memory import MemoryHarness
 from omniq.testing.order import OrderTests
 from omniq.testing.races import RaceTests
 from omniq.testing.scans import ContentTests, ScanTests
+from omniq.testing.standing import StandingTests
 from omniq.testing.waits import WaitTests
+
+from .standing_bugs import STANDING_BUGS, HandsOver
 
 
 class _Broken(MemoryDriver):
@@ -371,7 +374,7 @@ class DropsACancelledWriteHalfWay(_Broken):
         return outcomes
 
 
-BUGS: list[tuple[type[_Broken], type[DriverHarness]]] = [
+BUGS: list[tuple[type[MemoryDriver], type[DriverHarness]]] = [
     (ReplacesAnyVersion, FencingTests),
     (ReplacesAnyVersion, RaceTests),
     (ReplacesAnyVersion, ModelTests),
@@ -419,6 +422,7 @@ BUGS: list[tuple[type[_Broken], type[DriverHarness]]] = [
     (SaysTooEarlyThatItIsOpen, LifecycleTests),
     (AnswersWithoutBeingOpened, LifecycleTests),
     (DropsACancelledWriteHalfWay, LifecycleTests),
+    *((bug, StandingTests) for bug in STANDING_BUGS),
 ]
 
 
@@ -440,7 +444,7 @@ def _first_failure(suite: DriverHarness, tmp_path: Path) -> str | None:
 
 
 @pytest.mark.parametrize(("driver", "topic"), BUGS, ids=lambda value: value.__name__)
-def test_topic_finds_the_bug(driver: type[_Broken], topic: type[DriverHarness], tmp_path: Path) -> None:
+def test_topic_finds_the_bug(driver: type[MemoryDriver], topic: type[DriverHarness], tmp_path: Path) -> None:
     attributes = {
         "driver_class": driver,
         "time_limit": 3.0,
@@ -450,6 +454,11 @@ def test_topic_finds_the_bug(driver: type[_Broken], topic: type[DriverHarness], 
     }
     suite = type("Suite", (MemoryHarness, topic), attributes)()
     assert _first_failure(suite, tmp_path) is not None, f"{topic.__name__} does not notice that it {driver.__name__}"
+
+
+def test_driver_that_hands_over_as_it_should_passes(tmp_path: Path) -> None:
+    suite = type("Suite", (MemoryHarness, StandingTests), {"driver_class": HandsOver})()
+    assert _first_failure(suite, tmp_path) is None
 
 
 def test_every_topic_is_part_of_the_suite_and_finds_some_bug() -> None:
