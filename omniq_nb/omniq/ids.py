@@ -33,6 +33,8 @@ def new_id() -> str:
 def new_ids(n: int) -> list[str]:
     """So many new ids, in ascending order: one look at the clock and one lock for all of them."""
     tick = _take(n)
+    if n == 1:
+        return [_id(tick)]
     ids: list[str] = []
     while len(ids) < n:
         # A run of ids differs only in the counter's lower bits and in chance, which is had at one go.

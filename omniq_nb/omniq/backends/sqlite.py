@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import logging
 import sqlite3
+import time
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, Unpack
@@ -41,6 +42,8 @@ logger = logging.getLogger("omniq")
 _OPS_PER_TRANSACTION = 10_000
 """Bounds how long other processes wait for the write lock."""
 _SEGMENTS_PER_TRIM = 500
+_YIELD_SECONDS = 0.001
+"""So long a lone caller may go on writing before the loop gets its turn, which takes a tenth of such a write."""
 _INLINE_RECORDS = 32
 """What concerns so many records at most is done on the loop's own thread: it takes a fraction of a millisecond."""
 _FEW_RECORDS = 1000
@@ -84,6 +87,7 @@ class SQLiteDriver(Driver):
         # Whether requests come one at a time, and whether one was carried out in this turn of the loop already.
         self._come_singly = True
         self._turn_is_taken = False
+        self._yields_at = 0.0
         self._idle = asyncio.Event()
         self._closing = False
         self._watchers = Watchers(self._start_listening, self._stop_listening)
@@ -170,11 +174,13 @@ class SQLiteDriver(Driver):
         if self._requests or self._committing or (outcomes := self._commit_inline([ops])) is None:
             return None
         self._written([ops], outcomes)
-        self._turn_is_taken = True
-        try:
-            await asyncio.sleep(0)  # whoever writes in a loop lets the others go on
-        finally:
-            self._turn_is_taken = False
+        if (now := time.monotonic()) > self._yields_at:
+            self._yields_at = now + _YIELD_SECONDS
+            self._turn_is_taken = True
+            try:
+                await asyncio.sleep(0)  # whoever writes in a loop lets the others go on
+            finally:
+                self._turn_is_taken = False
         (outcome,) = outcomes
         return outcome
 
