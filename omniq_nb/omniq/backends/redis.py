@@ -26,10 +26,10 @@ The braces put a store's keys into one slot of a cluster. So a cluster spreads n
 of one; in return claims keep their order and counts are exact. (Move a slot while nobody writes, or with a server that
 moves it as a whole, as Valkey 9 does: scripts can't run while half of their keys have gone.)
 
-Round trips: one for each enqueue, claim, settlement or heartbeat, however many tasks it concerns; none for a
-claim that was handed over: a worker that waits is told of its task by the script that adds it. Calls that are made
-while a write is under way go into the next one together. A worker that drains a backlog needs about two for as many
-tasks as it runs at a time: 0.02 for each task at a concurrency of 100.
+Round trips: one for each enqueue, claim, settlement or heartbeat, however many tasks it concerns; none for what is
+handed over: a worker that waits is told of its task by the script that adds it. Calls that are made while a write is
+under way go into the next one together. A worker that drains a backlog needs about two for as many tasks as it runs at
+a time: 0.02 for each task at a concurrency of 100.
 """
 
 from __future__ import annotations
