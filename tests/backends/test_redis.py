@@ -15,6 +15,7 @@ from omniq.backends.redis import RedisDriver
 from omniq.backends.redis_clock import StoreClock
 from omniq.models.event import TaskEvent
 from omniq.models.record import Append, EventFilter, Filter, Insert, Op, Record, Replace
+from omniq.storage.driver import Standing
 from omniq.testing.clock import FakeClock
 from omniq.testing.harness import scan_all
 
@@ -64,6 +65,38 @@ async def test_a_task_in_a_batch_takes_a_fraction_of_a_round_trip(server: RedisS
             ops += [Replace(done, record), Append((TaskEvent(ts=n, event_type="t"),), 2 * n)]
         assert all(await driver.write(ops))
         assert _scripts_run(server) - before == 3
+
+
+async def test_what_is_handed_over_costs_no_more_however_many_wait(server: RedisServer) -> None:
+    """A lone record is offered to one of them; of many records, each takes his share by a claim."""
+    standing = Standing(60 * SECOND, 2 * SECOND)
+    async with RedisDriver(server.url(uuid.uuid4().hex)) as driver:
+        with driver.watch(claimable=True) as changes:
+            assert await changes.wait(30)  # the subscription stands
+            owners = [f"owner {n}" for n in range(50)]
+
+            async def stand() -> None:
+                for owner in owners:
+                    assert await driver.claim_or_stand("task", None, owner, 10, SECOND, standing) == []
+
+            await stand()
+            before = _looks_for_listeners(server)
+            await driver.write([Insert(_record("lone"))])
+            assert _looks_for_listeners(server) - before == 1
+            while not (given := [each for owner in owners for each in driver.handed_over(owner, 10)]):
+                assert await changes.wait(30)
+                changes.clear()
+            assert [record.key for record in given] == ["lone"]
+            before = _looks_for_listeners(server)
+            await driver.write([Insert(_record(f"{n:04}")) for n in range(1000)])
+            assert _looks_for_listeners(server) == before
+            assert len(await driver.claim("task", None, "me", 2000, SECOND)) == 1000
+
+
+def _looks_for_listeners(server: RedisServer) -> int:
+    with server.client() as client:
+        stats = client.info("commandstats")
+    return int(stats.get("cmdstat_pubsub|shardnumsub", {}).get("calls", 0))
 
 
 # --- batches ---

@@ -22,8 +22,8 @@ Rules:
 7.  A driver may be used from the event loop that opened it, and from no other; `clone` gives one for another loop.
     All of its calls may be made concurrently, and a cancelled call leaves the store consistent.
 8.  Errors of the store arrive as `omniq.errors.StoreError` with the original chained and passwords masked.
-9.  A claim that finds nothing may be left standing (`claim_or_stand`): the store then takes records for its owner, as
-    that claim would and once, in the very write that makes them claimable. They are the owner's like any that he has
+9.  A claim that finds nothing may be left standing (`claim_or_stand`): the store may then take records for its owner,
+    as that claim would and once, in the very write that makes them claimable. They are the owner's like any that he has
     claimed (rules 2 and 3), but for a short lease, since he may have stopped looking: he finds them by `handed_over`,
     after a hint. Any later claim of his ends the one that stood.
 """

@@ -11,6 +11,7 @@ local HEAD_SIZE, ALWAYS, NEVER = 10, 2 ^ 32 - 1, 2 ^ 32 - 2
 local ARGUMENTS = {[INSERT] = 2, [REPLACE] = 3, [EXTEND] = 3, [DELETE] = 2}
 local CALL_KEPT = 600000 -- milliseconds for which a writer may ask again
 local BLOCK = 1000 -- events in one part of the log
+local MOST_HANDED = 100 -- records in one call: of more, each claimer takes his share by a claim of his own
 local LARGEST_HANDED = 65536 -- bytes that one claimer is given: the server drops listeners who are sent too much
 
 local now = moment(ARGV[1])
@@ -215,7 +216,8 @@ local function may_be_given(claim, ready)
   return call('PUBSUB', 'SHARDNUMSUB', prefix .. 'handed:' .. claim.writer)[2] > 0
 end
 
--- Gives what the claimer is to be told: the kind, himself, keys and values, each with its length before it.
+-- Gives what the claimer is to be told: the kind, himself, keys and values, each with its length before it; and how many
+-- records he was given.
 local function give(kind, claim, due)
   local told, size, given = {}, 0, 0
   local function tell(text)
@@ -233,7 +235,7 @@ local function give(kind, claim, due)
     tell(value)
   end
   claimable = claimable - given
-  return given > 0 and table.concat(told)
+  return given > 0 and table.concat(told), given
 end
 
 -- Give what was just made claimable to those whose claims stand: in memory, before it is written. What stands no more,
@@ -245,18 +247,24 @@ local function hand_over()
     local names = of(kind)
     if #standing > 0 and #call('ZRANGE', names.later, '-inf', digits(now), 'BYSCORE', 'LIMIT', 0, 1) == 0 then
       local ready, due = call('SMEMBERS', names.partitions), due_of(kind)
+      local left = #due
       for i = 1, #standing, 2 do
+        if left == 0 then break end -- however many stand, a lone record is offered to few
         local claim = cmsgpack.unpack(standing[i + 1])
         local may = may_be_given(claim, ready)
-        local message = may and give(kind, claim, due)
-        if message then messages[#messages + 1] = {prefix .. 'handed:' .. claim.writer, message} end
+        local message, given
+        if may then message, given = give(kind, claim, due) end
+        if message then
+          messages[#messages + 1] = {prefix .. 'handed:' .. claim.writer, message}
+          left = left - given
+        end
         if message or not may then ended[#ended + 1] = {standing_of(kind), claim.owner} end
       end
     end
   end
 end
 
-if claimable > 0 then hand_over() end
+if claimable > 0 and claimable <= MOST_HANDED then hand_over() end
 if changed then write_changes() end
 for _, each in ipairs(ended) do call('HDEL', each[1], each[2]) end
 if #events > 0 then write_events() end
