@@ -63,7 +63,7 @@ def _take(n: int) -> int:
 
 
 def _id(tick: int) -> str:
-    counter = tick & ((1 << _COUNTER_BITS) - 1)
-    high = (tick >> _COUNTER_BITS) << 16 | 0x7000 | counter >> 14
-    low = (0x8000 | counter & 0x3FFF) << 48 | _random.getrandbits(48)
-    return f"{high:016x}{low:016x}"
+    # One number in one format: two of 64 bits take half as long again.
+    time_and_version = (tick >> _COUNTER_BITS) << 80 | 0x7000_8000_0000_0000_0000
+    counter = (tick >> 14 & 0xFFF) << 64 | (tick & 0x3FFF) << 48
+    return f"{time_and_version | counter | _random.getrandbits(48):032x}"

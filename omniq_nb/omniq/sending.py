@@ -13,7 +13,7 @@ from .models.record import Record
 from .models.task import TaskSpec
 from .options import Plan
 from .registry import Registered
-from .storage.large import arguments_key
+from .storage.large import LargeValues, arguments_key
 
 if TYPE_CHECKING:
     from .parts import Parts
@@ -44,17 +44,23 @@ async def send(
     code = None
     if entry is not None and entry.must_ship:
         shipped = entry.shipper(parts.signer).ship()
-        await parts.functions.store(shipped)
+        if not parts.functions.has_stored(shipped):
+            await parts.functions.store(shipped)
         code = shipped.digest
     payloads = await _serialize(parts, calls, f"the arguments of {name}")
     spec = TaskSpec(name, b"", code, plan.retry, plan.timeout, plan.result_ttl, plan.metadata)
     ids: list[str] = []
     for start in range(0, len(payloads), _BATCH):
-        records = await _make(parts, spec, plan, payloads[start : start + _BATCH])
+        batch = payloads[start : start + _BATCH]
+        own_ids = [plan.task_id] if plan.task_id else new_ids(len(batch))
+        now = parts.queue.driver.clock()
+        if parts.large is not None:
+            batch = await _offload(parts.large, batch, own_ids, now)
+        records = _make(spec, plan, batch, own_ids, now)
         added = await parts.queue.put(records, spec, connection=connection)
-        if not all(added):
-            raise DuplicateTaskError(records[added.index(False)].key)
-        ids += [record.key for record in records]
+        if False in added:
+            raise DuplicateTaskError(own_ids[added.index(False)])
+        ids += own_ids
     return ids
 
 
@@ -70,14 +76,17 @@ async def _serialize(parts: Parts, calls: Iterable[Call], what: str) -> list[byt
     return payloads
 
 
-async def _make(parts: Parts, spec: TaskSpec, plan: Plan, payloads: Sequence[bytes]) -> list[Record]:
-    now = parts.queue.driver.clock()
+async def _offload(large: LargeValues, payloads: Sequence[bytes], ids: Sequence[str], now: int) -> list[bytes]:
+    return [
+        await large.offload(payload, arguments_key(task_id, now))
+        for task_id, payload in zip(ids, payloads, strict=True)
+    ]
+
+
+def _make(spec: TaskSpec, plan: Plan, payloads: Sequence[bytes], ids: Sequence[str], now: int) -> list[Record]:
     due_at, expires_at = plan.due_at(now), plan.expires_at(now)
     records: list[Record] = []
-    ids = [plan.task_id] if plan.task_id else new_ids(len(payloads))
     for task_id, payload in zip(ids, payloads, strict=True):
-        if parts.large is not None:
-            payload = await parts.large.offload(payload, arguments_key(task_id, now))
         spec.payload = payload
         records.append(lifecycle.enqueue(task_id, plan.queue, plan.priority, spec, now, due_at, expires_at))
     return records

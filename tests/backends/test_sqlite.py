@@ -1,4 +1,4 @@
-"""SQLite's own matters: the write-ahead log is moved into the file beside the transactions."""
+"""SQLite's own matters: the write-ahead log that is moved beside the transactions, and additions in one statement."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from omniq.backends.sqlite import SQLiteDriver
 from omniq.backends.sqlite_write import Transaction
 from omniq.clock import system_clock
 from omniq.errors import StoreIOError
-from omniq.models.record import Insert, Record
+from omniq.models.event import TaskEvent
+from omniq.models.record import Append, EventFilter, Insert, Op, Record
 
 LONG = 500
 
@@ -146,3 +147,59 @@ async def test_an_interrupt_leaves_nobody_waiting(tmp_path: Path, monkeypatch: p
             with pytest.raises(asyncio.CancelledError):
                 await each
         await _write(driver, 0, 1)
+
+
+def _addition(key: str, now: int, due_at: int | None) -> list[Op]:
+    record = Record("task", key, "q", "pending", -3, due_at, None, 0, 1, now, now + 1, now + 2, b"body")
+    return [Insert(record), Append((TaskEvent(now, "task.enqueued", key, "f", "q"),), 0)]
+
+
+def _tables(path: Path) -> list[list[tuple[Any, ...]]]:
+    connection = sqlite3.connect(path)
+    try:
+        orders = ("records ORDER BY kind, key", "counters ORDER BY kind, partition, state", "events ORDER BY first")
+        return [connection.execute(f"SELECT * FROM {order}").fetchall() for order in orders]
+    finally:
+        connection.close()
+
+
+async def test_an_addition_in_one_statement_leaves_what_the_steps_of_a_transaction_leave(tmp_path: Path) -> None:
+    now = system_clock()
+    additions = [_addition("a", now, now), _addition("b", now, None), _addition("c", now, now + 3_600_000_000)]
+    at_once, in_steps = (SQLiteDriver(f"sqlite:///{tmp_path}/{name}.db") for name in ("at-once", "in-steps"))
+    async with at_once, in_steps:
+        for addition in additions:
+            assert at_once._add(addition) == [[True, True]]
+            assert await in_steps._request(addition) == [True, True]
+    tables = _tables(at_once.path)
+    assert tables == _tables(in_steps.path)
+    assert [len(rows) for rows in tables] == [3, 1, 3]
+
+
+async def test_what_is_no_free_addition_goes_the_usual_way(tmp_path: Path) -> None:
+    now = system_clock()
+    async with SQLiteDriver(f"sqlite:///{tmp_path}/store.db") as driver:
+        insert, append = _addition("a", now, now)
+        assert isinstance(append, Append)
+        assert await driver.write([insert, append]) == [True, True]
+        before = _tables(driver.path)
+        for other in ([insert, append], [insert], [append, insert], [insert, Append((), 0)], [insert, insert]):
+            assert driver._add(other) is None
+            assert _tables(driver.path) == before
+        assert await driver.write([insert, append]) == [False, False]
+        assert await driver.write([insert, Append(append.events)]) == [False, True]
+        assert len((await driver.query(EventFilter()))["task_id"]) == 2
+
+
+async def test_an_addition_waits_for_who_has_the_lock(tmp_path: Path) -> None:
+    now = system_clock()
+    async with SQLiteDriver(f"sqlite:///{tmp_path}/store.db") as driver:
+        other = sqlite3.connect(driver.path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        adding = asyncio.create_task(driver.write(_addition("a", now, now)))
+        await asyncio.sleep(0.05)
+        assert not adding.done()
+        other.execute("COMMIT")
+        other.close()
+        assert await adding == [True, True]
+        assert [len(rows) for rows in _tables(driver.path)] == [1, 1, 1]

@@ -32,6 +32,7 @@ from ..storage.watch import Watcher, Watchers
 from . import sqlite_events as log
 from . import sqlite_read as reading
 from .doorbell import Doorbell
+from .sqlite_addition import add
 from .sqlite_checkpoint import LogMover
 from .sqlite_connection import connect, connect_here, in_thread_of, make_directory, wait_in_own_way
 from .sqlite_schema import execute_patiently, located, translate
@@ -171,7 +172,10 @@ class SQLiteDriver(Driver):
     async def _write_at_once(self, ops: Sequence[Op]) -> list[bool] | None:
         """A lone caller's write, which need not wait for others of the same turn; ``None``: it has to wait."""
         self._must_be_open()
-        if self._requests or self._committing or (outcomes := self._commit_inline([ops])) is None:
+        if self._requests or self._committing:
+            return None
+        outcomes = self._add(ops) or self._commit_inline([ops])
+        if outcomes is None:
             return None
         self._written([ops], outcomes)
         if (now := time.monotonic()) > self._yields_at:
@@ -183,6 +187,15 @@ class SQLiteDriver(Driver):
                 self._turn_is_taken = False
         (outcome,) = outcomes
         return outcome
+
+    def _add(self, ops: Sequence[Op]) -> list[list[bool]] | None:
+        """A lone addition on the loop's own thread; ``None``: it is none, or something is in its way."""
+        try:
+            added = self._inline is not None and add(self._inline, ops, self.clock())
+        except sqlite3.Error as error:
+            logger.debug("an addition goes the usual way: %s", error)
+            return None
+        return [[True, True]] if added else None
 
     def _must_be_open(self) -> None:
         if self._writer is None or self._closing:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import aiosqlite
 
 from ..errors import FileUnavailableError, StoreError, StoreFullError, StoreReadOnlyError
+from .sqlite_addition import prepare_additions
 from .sqlite_schema import prepare, translate
 
 _T = TypeVar("_T")
@@ -82,6 +83,7 @@ def connect_here(path: Path, url: str, durability: str) -> sqlite3.Connection:
     try:
         prepare(connection, url, durability, checkpoint_pages=0)
         wait_in_own_way(connection)
+        prepare_additions(connection)
     except sqlite3.Error as error:
         connection.close()
         raise translate(error, url) from error

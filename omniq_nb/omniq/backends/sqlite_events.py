@@ -27,7 +27,7 @@ _END = "SELECT coalesce((SELECT first + n FROM events ORDER BY first DESC LIMIT 
 _BEYOND_ALL_TIMES = 2**63 - 1
 _INTO = "INSERT INTO events (first, n, min_ts, max_ts, body) VALUES"
 _INSERT = f"{_INTO} (?, ?, ?, ?, ?)"
-_APPEND = f"{_INTO} (({_END}), ?, ?, ?, ?)"
+APPEND = f"{_INTO} (({_END}), ?, ?, ?, ?)"
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[TaskEvent]).decode
@@ -45,7 +45,7 @@ def rows_of(events: Sequence[TaskEvent]) -> list[Row]:
 def append(connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
     """Add events, inside a transaction."""
     for row in rows:
-        connection.execute(_APPEND, row)
+        connection.execute(APPEND, row)
 
 
 def _row(segment: Sequence[TaskEvent]) -> Row:

@@ -22,10 +22,13 @@ COLUMNS = "kind, key, partition, state, rank, due_at, owner, claims, version, cr
 
 
 # Records that are inserted together differ in few columns. The others come first, and are bound once for all of them.
-_INTO_RECORDS = (
-    "INSERT INTO records (kind, partition, state, rank, due_at, created_at, updated_at, expires_at, ready, key, body, "
-    "owner, claims, version) VALUES "
-)
+INSERTED = (
+    "kind", "partition", "state", "rank", "due_at", "created_at", "updated_at", "expires_at", "ready", "key", "body",
+    "owner", "claims",
+)  # fmt: skip
+_INTO_RECORDS = f"INSERT INTO records ({', '.join(INSERTED)}, version) VALUES "
+_ROW = f"({'?, ' * len(INSERTED)}1)"
+INSERT = f"{_INTO_RECORDS}{_ROW}"
 _SHARED = 9
 # The usual settlement changes little, and what it changes is the same for many: one statement for them takes half of
 # the time that one for each does.
@@ -43,7 +46,7 @@ _CLAIM = (
 )
 _EXTEND = "UPDATE records SET due_at = ?, ready = ? WHERE kind = ? AND key = ? AND version = ? AND created_at = ?"
 _DELETE = "DELETE FROM records WHERE kind = ? AND key = ? AND version = ? AND created_at = ?"
-_COUNT = "INSERT INTO counters VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET n = n + excluded.n"
+COUNT = "INSERT INTO counters VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET n = n + excluded.n"
 _PROMOTE = (
     "UPDATE records SET ready = 1 WHERE kind = ? AND key IN (SELECT key FROM records INDEXED BY records_later "
     "WHERE kind = ? AND ready = 0 AND due_at IS NOT NULL AND due_at <= ? ORDER BY due_at LIMIT ?)"
@@ -126,7 +129,7 @@ class Transaction:
         log.append(self._connection, self._events)
         for group, n in self._counts.items():
             if n:
-                self._connection.execute(_COUNT, (*group, n))
+                self._connection.execute(COUNT, (*group, n))
 
     # --- operations ---
 
@@ -228,6 +231,12 @@ def count_due(connection: sqlite3.Connection, claim: Claim, now: int, at_most: i
             break
         found += connection.execute(_COUNT_READY, (claim.kind, partition, at_most)).fetchone()[0]
     return found
+
+
+def is_ready(due_at: int | None, now: int) -> int:
+    """The value of the column ``ready``."""
+    # No bool: binding one costs as much as a whole row, since sqlite3 first asks it how it wants to be adapted.
+    return 1 if due_at is not None and due_at <= now else 0
 
 
 class _Rows:
@@ -336,8 +345,7 @@ class _Rows:
         self.counts[target] += n
 
     def _ready(self, due_at: int | None) -> int:
-        # No bool: binding one costs as much as a whole row, since sqlite3 first asks it how it wants to be adapted.
-        return 1 if due_at is not None and due_at <= self._now else 0
+        return is_ready(due_at, self._now)
 
     def write(self, connection: sqlite3.Connection) -> bool:
         """Whether every operation applied; after one that did not, the rest is left out. Events are left for later."""
@@ -415,8 +423,7 @@ def _insert_of(records: int) -> str:
 
 @cache
 def _insert_of_rows(rows: int) -> str:
-    row = f"({'?, ' * (_SHARED + 4)}1)"
-    return f"{_INTO_RECORDS}{', '.join([row] * rows)} ON CONFLICT (kind, key) DO NOTHING"
+    return f"{_INTO_RECORDS}{', '.join([_ROW] * rows)} ON CONFLICT (kind, key) DO NOTHING"
 
 
 @cache

@@ -98,10 +98,12 @@ class FunctionSource:
         func = load_shipped(shipped.code, self._signer, name)
         return _Loaded(func, is_coroutine(func))
 
+    def has_stored(self, shipped: ShippedFunction) -> bool:
+        """Whether this process has put it into the store."""
+        return shipped.digest in self._stored
+
     async def store(self, shipped: ShippedFunction) -> None:
-        """Put a shipped function into the store, once."""
-        if shipped.digest in self._stored:
-            return
+        """Put a shipped function into the store."""
         now = self._driver.clock()
         body = msgspec.msgpack.encode(shipped)
         record = Record(FUNCTION, shipped.digest, "", "", 0, None, None, 0, 1, now, now, None, body)
