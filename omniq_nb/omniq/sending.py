@@ -69,8 +69,9 @@ async def _serialize(parts: Parts, calls: Iterable[Call], what: str) -> list[byt
     behind.
     """
     payloads: list[bytes] = []
+    dumps = parts.serializer.dumps_call
     for args, kwargs in calls:
-        payloads.append(parts.serializer.dumps([list(args), kwargs], what))
+        payloads.append(dumps(args, kwargs, what))
         if len(payloads) % _BATCH == 0:
             await asyncio.sleep(0)
     return payloads

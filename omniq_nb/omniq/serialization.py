@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +67,17 @@ class Serializer:
         if len(data) > LARGE:
             self._warn(value, what, len(data))
         return data
+
+    def dumps_call(self, args: Sequence[Any], kwargs: Mapping[str, Any], what: str) -> bytes:
+        """What `dumps` makes of ``[list(args), kwargs]``, sooner where the arguments are a few numbers or texts."""
+        if not kwargs and _LEAVES.issuperset(map(type, args)):
+            try:
+                data = _encode((args, kwargs))
+            except (ValueError, OverflowError):
+                data = b""  # see `_dumps`
+            if 0 < len(data) <= LARGE:
+                return data
+        return self.dumps([list(args), kwargs], what)
 
     def loads(self, data: bytes, what: str = "value") -> object:
         """The value of ``data``.

@@ -166,6 +166,20 @@ def test_everything_comes_back_as_it_was(value: Any) -> None:
     assert same(round_trip(value), value)
 
 
+@settings(max_examples=200)
+@given(
+    st.lists(SCALARS | st.integers() | st.just("\ud800") | ANYTHING, max_size=3), st.dictionaries(st.text(), ANYTHING)
+)
+def test_a_call_is_the_list_of_its_arguments(args: list[Any], kwargs: dict[str, Any]) -> None:
+    assert same(SERIALIZER.loads(SERIALIZER.dumps_call(args, kwargs, "them")), [args, kwargs])
+    assert SERIALIZER.dumps_call(tuple(args), {}, "them") == SERIALIZER.dumps([args, {}])
+
+
+def test_a_call_with_a_large_argument_is_warned_of() -> None:
+    with pytest.warns(LargePayloadWarning, match="them"):
+        SERIALIZER.dumps_call(("x" * 2_000_000,), {}, "them")
+
+
 @pytest.mark.parametrize(
     "value",
     [
