@@ -33,7 +33,7 @@ class OmniQ(Queue):
     delivery = "lease and fence: at least once, one accepted completion"
     concurrent = bulk = True
     singles = 2000
-    drained = 20_000
+    drained = 60_000
 
     def __init__(self, name: str, store: Store) -> None:
         super().__init__(name, store)

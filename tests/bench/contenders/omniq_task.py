@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import omniq
-from harness.trace import mark
+from harness.trace import compute, mark
 
 
 @omniq.task
 async def noop(index: int) -> dict[str, int]:
     mark(index)
+    compute()
     return {"i": index}

@@ -18,7 +18,7 @@ from contenders import CONTENDERS
 from .hosts import Host, HostError, Hosts
 from .paths import HERE, ROOT
 from .processes import StepError, background, run_step
-from .trace import PATH_VARIABLE, SLOT_VARIABLE, Trace
+from .trace import COMPUTING_VARIABLE, PATH_VARIABLE, SLOT_VARIABLE, Trace
 
 _FEWEST = 20
 
@@ -165,17 +165,19 @@ class Entry:
 
     @contextmanager
     def workers(
-        self, processes: int = 1, *, wrapper: Sequence[str] = (), **arguments: Any
+        self, processes: int = 1, *, wrapper: Sequence[str] = (), computing: float = 0.0, **arguments: Any
     ) -> Iterator[list[psutil.Process]]:
         """Worker processes, as long as the context lasts.
 
         Args:
             processes: How many.
             wrapper: A command that runs each of them.
+            computing: Seconds that each task computes, where the contender's can.
             **arguments: For the role.
         """
+        variables = {**self._variables, COMPUTING_VARIABLE: str(computing)}
         environments: list[Mapping[str, str]] = [
-            self.bench.environment(**self._variables, **{SLOT_VARIABLE: str(slot)}) for slot in range(processes)
+            self.bench.environment(**variables, **{SLOT_VARIABLE: str(slot)}) for slot in range(processes)
         ]
         command = [*wrapper, *self._command("work"), json.dumps(arguments)]
         with background(command, environments, self.directory, self.directory / "workers.log") as started:

@@ -35,10 +35,12 @@ class Host:
     Attributes:
         about: What the report says of the server.
         url: The present store's, where it is in a server.
+        pid: The server's, where there is one.
     """
 
     about = ""
     url = ""
+    pid: int | None = None
 
     def empty(self) -> None:
         """Make an empty store in the server, in place of the one before."""
@@ -84,6 +86,7 @@ class RedisHost(Host):
         name, version = said.get("server_name", "redis"), said.get("valkey_version", said["redis_version"])
         self.about = f"{name.capitalize()} {version}, without persistence"
         self.url = f"redis://127.0.0.1:{self._server.port}/0"
+        self.pid = self._server.pid
 
     def empty(self) -> None:
         with self._server.client() as client:
@@ -99,6 +102,7 @@ class PostgresHost(Host):
         self._server = PostgresServer(_open_to_others(scratch, closing), fsync="on", shared_buffers=_SHARED_BUFFERS)
         self._server.start()
         closing.callback(self._server.stop_at_once)
+        self.pid = self._server.pid
         ((version,),) = self._run("SHOW server_version")
         self.about = f"PostgreSQL {version}, fsync on, shared_buffers {_SHARED_BUFFERS}"
         self._stores = 0
@@ -156,6 +160,7 @@ class NATSHost(Host):
         server = closing.enter_context(NATS(scratch / "nats", sync_interval=_NATS_DEFAULT))
         self.about = f"NATS {server.ask('varz')['version']}, JetStream with its default sync_interval, {_NATS_DEFAULT}"
         self.url = server.url
+        self.pid = server.server.pid
 
     def empty(self) -> None:
         asyncio.run(self._empty())

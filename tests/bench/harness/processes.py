@@ -101,6 +101,28 @@ def cpu_seconds(processes: Sequence[psutil.Process]) -> float:
     return total
 
 
+class Load:
+    """What is used of the processors from its making on.
+
+    Args:
+        server: Process id of a server of which it tells more.
+    """
+
+    def __init__(self, server: int | None = None) -> None:
+        self._server = [] if server is None else [psutil.Process(server)]
+        self._began = time.monotonic(), psutil.cpu_times(), cpu_seconds(self._server)
+
+    def shares(self) -> tuple[float, float | None]:
+        """How busy all processors were, by whoever it was, and how much of one the server took: 0 to 100 %, the server
+        perhaps more.
+        """
+        at, times, used = self._began
+        spent = [now - before for now, before in zip(psutil.cpu_times(), times, strict=True)]
+        resting = psutil.cpu_times()._fields.index("idle")
+        busy = 100 * (1 - spent[resting] / sum(spent))
+        return busy, 100 * (cpu_seconds(self._server) - used) / (time.monotonic() - at) if self._server else None
+
+
 def resident_mb(processes: Sequence[psutil.Process]) -> float:
     """Memory that these processes and their children hold, in MB."""
     total = 0

@@ -17,6 +17,8 @@ from operator import or_
 from pathlib import Path
 
 PATH_VARIABLE, SLOT_VARIABLE = "BENCH_TRACE", "BENCH_SLOT"
+COMPUTING_VARIABLE = "BENCH_COMPUTING"
+"""Seconds of processor time that each task of a contender that `compute`s takes for itself."""
 
 _HEADER = struct.Struct("qq")
 _TIME = struct.Struct("d")
@@ -122,3 +124,17 @@ def mark(index: int) -> None:
     """Note in this process's trace that a task starts now."""
     trace, slot = _current()
     trace.mark(index, slot)
+
+
+@cache
+def _seconds_of_computing() -> float:
+    return float(os.environ.get(COMPUTING_VARIABLE, "0"))
+
+
+def compute() -> None:
+    """Keep a processor busy for as long as this run's tasks are to do so; as a rule they are to do nothing."""
+    if seconds := _seconds_of_computing():
+        # By the thread's own time: one that has to wait for a processor computes no less.
+        done_at = time.thread_time() + seconds
+        while time.thread_time() < done_at:
+            pass

@@ -97,7 +97,7 @@ REDIS = Rivals(
     bulk=("flexiq-redis",),
     goals={
         "drain": "8 times the best peer",
-        "two": "1.5 times one process",
+        "computing": "1.5 times one process",
         "bulk": "1.5 times the best peer",
         "start": "1 at most",
         "result": "2 at most",
@@ -115,7 +115,7 @@ POSTGRES = Rivals(
     bulk=("pgqueuer",),
     goals={
         "drain": "1.3 times pgqueuer's",
-        "two": "1.5 times one process",
+        "computing": "1.5 times one process",
         "bulk": "1.5 times pgqueuer's",
         "start": "4 at most",
         "result": "8 at most",
@@ -129,7 +129,7 @@ NATS = Rivals(
     ours="omniq-nats",
     peers=("faststream", "taskiq-nats"),
     concurrent=("faststream", "taskiq-nats"),
-    goals={"drain": "1.2 times the best peer", "two": "1.5 times one process"},
+    goals={"drain": "1.2 times the best peer", "computing": "1.5 times one process"},
     suffix="-nats",
     backlog=("small", "large"),
     backlog_peers=("faststream",),
@@ -140,7 +140,7 @@ FILES = Rivals(
     ours="omniq-files",
     peers=("huey-files",),
     with_results=("huey-files",),
-    goals={"drain": "1,500 at least", "two": "1.5 times one process"},
+    goals={"drain": "1,500 at least", "computing": "1.5 times one process"},
     suffix="-files",
     backlog=("small", "large"),
 )
