@@ -14,13 +14,19 @@ from typing import Any
 import pytest
 from omniq.backends import sqlite_checkpoint
 from omniq.backends.sqlite import SQLiteDriver
-from omniq.backends.sqlite_write import Transaction
+from omniq.backends.sqlite_transaction import Transaction
+from omniq.backends.sqlite_writer import SQLiteWriter
 from omniq.clock import system_clock
 from omniq.errors import StoreIOError
 from omniq.models.event import TaskEvent
 from omniq.models.record import Append, EventFilter, Insert, Op, Record
 
 LONG = 500
+
+
+def _writer(driver: SQLiteDriver) -> SQLiteWriter:
+    assert driver._writer is not None
+    return driver._writer
 
 
 async def _write(driver: SQLiteDriver, first: int, n: int) -> None:
@@ -63,7 +69,7 @@ async def test_a_long_log_is_moved_into_the_file(tmp_path: Path) -> None:
         await _write(driver, 0, 2)
         assert _records_without_log(driver.path, tmp_path) == 0, "it moves without need"
         await _write(driver, 2, LONG // 50)
-        await driver._log.finish()
+        await _writer(driver)._log.finish()
         assert _records_without_log(driver.path, tmp_path) >= LONG // 51
     finally:
         await driver.close()
@@ -102,11 +108,11 @@ async def test_a_log_that_cannot_be_moved_stops_nobody(
             patch.setattr(sqlite_checkpoint, "connect", refuse)
             with caplog.at_level(logging.WARNING, "omniq"):
                 await _write(driver, 0, LONG // 50)
-                await driver._log.finish()
+                await _writer(driver)._log.finish()
         (line,) = [record.getMessage() for record in caplog.records]
         assert "a later attempt will" in line
         await _write(driver, 1000, LONG // 50)
-        await driver._log.finish()
+        await _writer(driver)._log.finish()
         assert _records_without_log(driver.path, tmp_path) > LONG // 50
     finally:
         await driver.close()
@@ -137,12 +143,14 @@ async def test_an_interrupt_leaves_nobody_waiting(tmp_path: Path, monkeypatch: p
     now = system_clock()
     async with SQLiteDriver(f"sqlite:///{tmp_path}/store.db") as driver:
         waiting = [
-            driver._request([Insert(Record("task", key, "q", "pending", 0, now, None, 0, 1, now, now, None, b""))])
+            _writer(driver).submit(
+                [Insert(Record("task", key, "q", "pending", 0, now, None, 0, 1, now, now, None, b""))]
+            )
             for key in ("a", "b")
         ]
         monkeypatch.setattr(Transaction, "finish", interrupt)
         with pytest.raises(KeyboardInterrupt):
-            driver._flush()
+            _writer(driver)._flush()
         for each in waiting:
             with pytest.raises(asyncio.CancelledError):
                 await each
@@ -169,8 +177,8 @@ async def test_an_addition_in_one_statement_leaves_what_the_steps_of_a_transacti
     at_once, in_steps = (SQLiteDriver(f"sqlite:///{tmp_path}/{name}.db") for name in ("at-once", "in-steps"))
     async with at_once, in_steps:
         for addition in additions:
-            assert at_once._add(addition) == [[True, True]]
-            assert await in_steps._request(addition) == [True, True]
+            assert _writer(at_once)._add(addition) == [[True, True]]
+            assert await _writer(in_steps).submit(addition) == [True, True]
     tables = _tables(at_once.path)
     assert tables == _tables(in_steps.path)
     assert [len(rows) for rows in tables] == [3, 1, 3]
@@ -184,7 +192,7 @@ async def test_what_is_no_free_addition_goes_the_usual_way(tmp_path: Path) -> No
         assert await driver.write([insert, append]) == [True, True]
         before = _tables(driver.path)
         for other in ([insert, append], [insert], [append, insert], [insert, Append((), 0)], [insert, insert]):
-            assert driver._add(other) is None
+            assert _writer(driver)._add(other) is None
             assert _tables(driver.path) == before
         assert await driver.write([insert, append]) == [False, False]
         assert await driver.write([insert, Append(append.events)]) == [False, True]

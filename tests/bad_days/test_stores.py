@@ -332,8 +332,8 @@ async def test_file_that_may_not_grow_is_one_clear_error_and_nothing_accepted_is
 async def test_value_that_is_too_large_for_the_store_is_refused_and_the_next_one_is_not(app: AsyncOmniQ) -> None:
     driver: Any = app._parts.queue.driver  # type: ignore[union-attr]
     limit = (sqlite3.SQLITE_LIMIT_LENGTH, 50_000)
-    driver._inline.setlimit(*limit)
-    await driver._writer._execute(driver._writer._conn.setlimit, *limit)
+    driver._writer.here.setlimit(*limit)
+    await driver._writer.run(sqlite3.Connection.setlimit, *limit)
     with pytest.raises(ValueTooLargeError, match="can't hold a value this large.*pass the path"):
         await app.enqueue("f", args=(bytes(60_000),))
     handle = await app.enqueue("f", args=(bytes(100),))

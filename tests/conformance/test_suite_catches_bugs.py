@@ -35,7 +35,14 @@ from omniq.testing.scans import ContentTests, ScanTests
 from omniq.testing.standing import StandingTests
 from omniq.testing.waits import WaitTests
 
-from .standing_bugs import STANDING_BUGS, HandsOver
+from .standing_bugs import (
+    STANDING_BUGS,
+    HandsOver,
+    HandsOverForLong,
+    HandsOverOfAnyPartition,
+    HandsOverWhatItHasNotClaimed,
+    LetsAClaimStandWhenItWasUsed,
+)
 
 
 class _Broken(MemoryDriver):
@@ -423,6 +430,10 @@ BUGS: list[tuple[type[MemoryDriver], type[DriverHarness]]] = [
     (AnswersWithoutBeingOpened, LifecycleTests),
     (DropsACancelledWriteHalfWay, LifecycleTests),
     *((bug, StandingTests) for bug in STANDING_BUGS),
+    (HandsOverForLong, ModelTests),
+    (HandsOverOfAnyPartition, ModelTests),
+    (HandsOverWhatItHasNotClaimed, ModelTests),
+    (LetsAClaimStandWhenItWasUsed, ModelTests),
 ]
 
 
@@ -457,7 +468,7 @@ def test_topic_finds_the_bug(driver: type[MemoryDriver], topic: type[DriverHarne
 
 
 def test_driver_that_hands_over_as_it_should_passes(tmp_path: Path) -> None:
-    suite = type("Suite", (MemoryHarness, StandingTests), {"driver_class": HandsOver})()
+    suite = type("Suite", (MemoryHarness, StandingTests, ModelTests), {"driver_class": HandsOver})()
     assert _first_failure(suite, tmp_path) is None
 
 

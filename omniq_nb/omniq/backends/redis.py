@@ -65,9 +65,10 @@ from ..storage.results import BaseResultStorage
 from ..storage.schedules import BaseScheduleStorage
 from ..storage.watch import Watcher, Watchers
 from . import redis_log as log
+from . import redis_read as reading
 from . import redis_scripts as scripts
 from .redis_clock import StoreClock, monotonic
-from .redis_codec import LARGEST, Batch, Packer, moment, read_moment, unpack_handed, unpack_record
+from .redis_codec import LARGEST, Batch, Packer, read_moment, unpack_handed, unpack_record
 from .redis_errors import UnansweredError, translate
 from .redis_link import Link
 from .redis_listener import Listener
@@ -79,7 +80,6 @@ logger = logging.getLogger("omniq")
 
 _OPS_PER_BATCH = 50_000
 """A caller's batch beyond this is split: Redis takes a million arguments, and answers nobody meanwhile."""
-_PAGE = 1000
 _KEYS_PER_CALL = 5000
 _OPS_PER_CALL = 5000
 _BYTES_PER_CALL = 32_000_000
@@ -348,32 +348,11 @@ class RedisDriver(RemoteDriver):
         return [self._record(kind, key.decode(), value) for key, value in pairs]
 
     async def scan(self, match: Filter, *, cursor: str | None = None, limit: int = 100) -> Page:
-        limit = min(limit, _PAGE)
-        conditions = {"p": match.partition, "s": match.state}
-        if match.expires_before is not None:
-            set_ones = "".join(letter for letter, value in conditions.items() if value is not None)
-            at, *found = await self._run(
-                scripts.EXPIRED, match.kind, set_ones, match.partition or "", match.state or "", match.prefix, limit,
-                moment(match.expires_before), _expiry_cursor(cursor),
-            )  # fmt: skip
-            after = None if at is None else f"{read_moment(at[:8])} {at[8:].decode()}"
-            return Page(self._records(match.kind, found), after)
-        set_ones = "".join(letter for letter, value in {**conditions, "c": cursor}.items() if value is not None)
-        at, *found = await self._run(
-            scripts.SCAN, match.kind, set_ones + ("n" if match.newest_first else ""), match.partition or "",
-            match.state or "", cursor or "", match.prefix, limit,
-        )  # fmt: skip
-        return Page(self._records(match.kind, found), None if at is None else at.decode())
+        after, found = await reading.scan(self._run, match, cursor, limit)
+        return Page(self._records(match.kind, found), after)
 
     async def count(self, kind: str) -> dict[tuple[str, str], int]:
-        found = await self._run(scripts.COUNT, kind)
-        counts: dict[tuple[str, str], int] = {}
-        for group, number in zip(found[::2], found[1::2], strict=True):
-            length, _, names = group.partition(b":")
-            partition, state = names[: int(length)], names[int(length) + 1 :]
-            if number:
-                counts[partition.decode(), state.decode()] = number
-        return counts
+        return await reading.count(self._run, kind)
 
     async def next_due(self, kind: str) -> int | None:
         link = self._open_link()
@@ -397,13 +376,6 @@ class RedisDriver(RemoteDriver):
 
 def _share(batch: Batch) -> float:
     return max(batch.operations / _OPS_PER_CALL, batch.size / _BYTES_PER_CALL)
-
-
-def _expiry_cursor(cursor: str | None) -> bytes:
-    if cursor is None:
-        return b""
-    expires_at, _, key = cursor.partition(" ")
-    return moment(int(expires_at)) + key.encode()
 
 
 class AsyncRedisQueue(BaseTaskQueue):

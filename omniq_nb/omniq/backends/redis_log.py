@@ -6,8 +6,7 @@ that are empty altogether, so that positions stay true.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from ..models.event import EVENT_FIELDS, TaskEvent
 from ..models.record import Columns, EventFilter
@@ -15,9 +14,7 @@ from ..storage.driver import Position
 from ..storage.events import matches
 from . import redis_scripts as scripts
 from .redis_codec import moment, packed_text, unpack_events
-
-Run = Callable[..., Awaitable[Any]]
-"""Runs a script with its arguments."""
+from .redis_scripts import Run
 
 _LISTS_AT_ONCE = 16
 """Lists that one call looks through."""

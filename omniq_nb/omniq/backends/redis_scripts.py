@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 _DIRECTORY = Path(__file__).with_name("redis_lua")
+
+
+Run = Callable[..., Awaitable[Any]]
+"""Runs a script with its arguments."""
 
 
 class Script(NamedTuple):

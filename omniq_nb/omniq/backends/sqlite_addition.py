@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 from ..models.record import Append, Insert, Op
 from . import sqlite_events as log
-from .sqlite_write import COUNT, INSERT, INSERTED, is_ready
+from .sqlite_rows import INSERT, INSERTED, is_ready
+from .sqlite_transaction import COUNT
 
 _COUNTED = ("kind", "partition", "state")
 _APPENDED = ("n", "min_ts", "max_ts", "events")

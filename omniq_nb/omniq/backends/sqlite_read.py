@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from ..models.record import Filter, Page, Record
 from ..storage.driver import Key
-from .sqlite_write import COLUMNS
+from .sqlite_rows import COLUMNS
 
 _COMMON = 0.5
 """A state that this share of all records has is found sooner by walking the keys than by sorting the index."""

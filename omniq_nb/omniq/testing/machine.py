@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import Coroutine
+from itertools import count
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -23,7 +24,7 @@ from msgspec.structs import replace
 
 from ..models.event import TaskEvent
 from ..models.record import Append, Delete, EventFilter, Extend, Filter, Insert, Op, Record, Replace
-from ..storage.driver import Driver
+from ..storage.driver import Driver, Standing
 from .clock import FakeClock
 from .harness import SECOND, DriverHarness, scan_all
 from .model import Model
@@ -48,7 +49,14 @@ which = st.integers(0, 8)
 guards = st.sampled_from([None, None, 0, 1, 2])
 sends = st.sampled_from([True, True, True, False])
 flags = st.booleans()
+_LEASE = 2 * SECOND
+"""Of what is handed over."""
 seeds = st.tuples(record_keys, partitions, ranks, st.integers(0, 2))
+
+
+def owner_of(kind: str) -> str:
+    """Who leaves claims of a kind standing."""
+    return f"who waits for a {kind}"
 
 
 class DriverMachine(RuleBasedStateMachine):
@@ -69,9 +77,11 @@ class DriverMachine(RuleBasedStateMachine):
         _, self.position = self.wait_for(self.driver.log_end())
         self.events_read = 0
         self.seen: list[Record] = []
+        self.signs = count()
+        self.wait_for(self.listen())
 
     def teardown(self) -> None:
-        self.wait_for(self.driver.close())
+        self.wait_for(self.close())
         self.wait_for(self.harness.discard(self.url))
         self.runner.close()
         self.directory.cleanup()
@@ -82,6 +92,23 @@ class DriverMachine(RuleBasedStateMachine):
                 return await call
 
         return self.runner.run(within_a_minute())
+
+    async def listen(self) -> None:
+        """Watch, as who lets claims stand must, until the store knows of it."""
+        self.changes = self.driver.watch(claimable=True)
+        for number in self.signs if self.harness.capabilities.hands_over else ():
+            now, key = self.clock(), f"{number}"
+            while await self.stand("sign", None, 9, (), 60):
+                pass  # what was not handed over: only a claim that finds nothing stands
+            await self.driver.write([Insert(Record("sign", key, "", "", 0, now, None, 0, 1, now, now, None, b""))])
+            (record,) = await self.driver.get([("sign", key)])
+            if record is not None and record.owner is not None:
+                await self.fetch("sign", 1)
+                return
+
+    async def close(self) -> None:
+        self.changes.close()
+        await self.driver.close()
 
     # --- writing ---
 
@@ -111,6 +138,8 @@ class DriverMachine(RuleBasedStateMachine):
                 # Versions begin anew with the next record of this key: what was read before is no fence for it.
                 gone = (op.previous.kind, op.previous.key)
                 self.seen = [record for record in self.seen if (record.kind, record.key) != gone]
+        for kind in ("task", "result"):
+            self.wait_for(self.take_what_was_handed_over(kind))
 
     def earlier(self, number: int) -> Record:
         return self.seen[-1 - number % len(self.seen)]
@@ -197,6 +226,54 @@ class DriverMachine(RuleBasedStateMachine):
     def claim_whatever_is_due(self, lease: int) -> None:
         self.claim("task", None, (), 9, lease)
 
+    @rule(
+        kind=kinds, chosen=partition_lists.filter(lambda chosen: chosen != []), excluding=excluded,
+        limit=st.sampled_from([9, 2, 1]), seconds=st.sampled_from([60, 60, 1]),
+    )  # fmt: skip
+    def claim_or_stand(
+        self, *, kind: str, chosen: list[str] | None, excluding: tuple[str, ...], limit: int, seconds: int
+    ) -> None:
+        excluding = excluding if chosen is None else ()
+        owner, until = owner_of(kind), self.clock() + seconds * SECOND
+        while claimed := self.wait_for(self.stand(kind, chosen, limit, excluding, seconds)):
+            assert claimed == self.model.claim(kind, chosen, owner, limit, 4 * SECOND, excluding, self.clock())
+            self.seen += claimed
+        assert self.model.claim(kind, chosen, owner, limit, 4 * SECOND, excluding, self.clock()) == []
+        self.model.stand(kind, chosen, owner, limit, excluding, until)  # only a claim that finds nothing stands
+
+    async def stand(
+        self, kind: str, chosen: list[str] | None, limit: int, excluding: tuple[str, ...], seconds: int
+    ) -> list[Record]:
+        return await self.driver.claim_or_stand(
+            kind, chosen, owner_of(kind), limit, 4 * SECOND, Standing(seconds * SECOND, _LEASE), excluding=excluding
+        )
+
+    @rule(kind=kinds)
+    def end_standing(self, kind: str) -> None:
+        self.wait_for(self.driver.end_standing(kind, owner_of(kind)))
+        self.model.end_standing(kind)
+
+    async def take_what_was_handed_over(self, kind: str) -> None:
+        """The model hands over what the store did, and whoever stood must be told of it."""
+        known = {record.key: record.version for record in self.model.records.values() if record.kind == kind}
+        stored = await self.driver.get([(kind, key) for key in known])
+        given = [record for record in stored if record is not None and record.version > known[record.key]]
+        # A store that has a clock of its own knows of a test's only by what it is told, and that may have been earlier.
+        moment = given[0].updated_at if given else self.clock()
+        assert moment <= self.clock()
+        handed = self.model.hand_over(kind, len(given), _LEASE, moment)
+        assert await self.fetch(kind, len(given)) == handed
+        self.seen += handed
+
+    async def fetch(self, kind: str, n: int) -> list[Record]:
+        found: list[Record] = []
+        while True:
+            self.changes.clear()
+            found += self.driver.handed_over(owner_of(kind), 100)
+            if len(found) >= n:
+                return found
+            await self.changes.wait(60)
+
     @rule(seconds=st.sampled_from([1, 2, 10, 0.000001]))
     def time_passes(self, seconds: float) -> None:
         self.clock.advance(seconds)
@@ -248,9 +325,12 @@ class DriverMachine(RuleBasedStateMachine):
     @rule()
     def reopen(self) -> None:
         if self.harness.capabilities.durable:
-            self.wait_for(self.driver.close())
+            for kind in ("task", "result"):
+                self.end_standing(kind)
+            self.wait_for(self.close())
             self.driver = self.driver.clone()
             self.wait_for(self.driver.open())
+            self.wait_for(self.listen())
 
     @invariant()
     def same_state(self) -> None:

@@ -52,6 +52,7 @@ class Model:
     def __init__(self) -> None:
         self.records: dict[Key, Record] = {}
         self.events: list[TaskEvent] = []
+        self._standing: dict[str, tuple[Sequence[str] | None, str, int, Collection[str], int]] = {}
 
     def claim(
         self,
@@ -92,6 +93,32 @@ class Model:
         ]
         self.records.update({(record.kind, record.key): record for record in claimed})
         return claimed
+
+    def stand(
+        self,
+        kind: str,
+        partitions: Sequence[str] | None,
+        owner: str,
+        limit: int,
+        excluding: Collection[str],
+        until: int,
+    ) -> None:
+        """Leave a claim standing until a moment; one of each kind will do."""
+        self._standing[kind] = partitions, owner, limit, excluding, until
+
+    def end_standing(self, kind: str) -> None:
+        """See `Driver.end_standing`."""
+        self._standing.pop(kind, None)
+
+    def hand_over(self, kind: str, n: int, lease: int, now: int) -> list[Record]:
+        """What the claim that stands is given, if the store hands so many records over, as it may."""
+        if n == 0:
+            return []
+        assert kind in self._standing, f"{n} records were handed over, and no claim of {kind} stands"
+        partitions, owner, limit, excluding, until = self._standing.pop(kind)
+        assert n <= limit
+        assert now <= until
+        return self.claim(kind, partitions, owner, n, lease, excluding, now)
 
     def write(self, ops: Sequence[Op]) -> list[bool]:
         """See `Driver.write`."""
