@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, Unpack, overload
@@ -20,12 +20,12 @@ from .models.record import EventFilter
 from .models.result import TaskResult
 from .models.task import Statuses, Task, TaskStatus, status_of
 from .models.worker import DEFAULT_CONCURRENCY, WorkerType
-from .options import Plan, TaskOptions, make_plan, merge
+from .options import TaskOptions, make_plan, merge
 from .outcomes import result_of, value_of, wait_for_outcome
 from .pools import Workers, make_pool
 from .queue_manager import QueueManager, Stats
 from .registry import DEFAULT, Registered, Registry
-from .sending import Call, send
+from .sending import send
 from .storage.endings import Ending, each_of
 from .storage.results import StoredOutcome
 from .tasks import TaskFunction, register
@@ -294,14 +294,16 @@ class AsyncOmniQ(Displayed):
         else:
             raise _no_task(func)
         plan = make_plan(merge(own, options), self.config, name)
-        (task_id,) = await self._send(name, entry, plan, [(args, dict(kwargs or {}))], connection)
+        calls = [(args, dict(kwargs or {}))]
+        (task_id,) = await send(await self._ready(), name, entry, plan, calls, connection=connection)
         return TaskHandle(self, task_id, name)
 
     async def enqueue_call(
         self, task: TaskFunction[..., R], args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> TaskHandle[R]:
         """Send one call of a task function; `TaskFunction.enqueue` comes here."""
-        (task_id,) = await self._send(task.name, self._entry(task), task.plan(self.config), [(args, kwargs)])
+        plan = task.plan(self.config)
+        (task_id,) = await send(await self._ready(), task.name, self._entry(task), plan, [(args, kwargs)])
         return TaskHandle(self, task_id, task.name)
 
     async def enqueue_calls(self, task: TaskFunction[..., R], calls: Sequence[Sequence[Any]]) -> GroupHandle[R]:
@@ -310,7 +312,8 @@ class AsyncOmniQ(Displayed):
         if plan.task_id is not None:
             raise OptionError("task_id names one task, and map makes many: leave it out")
         no_names: Mapping[str, Any] = {}
-        ids = await self._send(task.name, self._entry(task), plan, ((args, no_names) for args in calls))
+        with_names = ((args, no_names) for args in calls)
+        ids = await send(await self._ready(), task.name, self._entry(task), plan, with_names)
         return GroupHandle(self, ids, task.name)
 
     def _find(self, name: str) -> Registered | None:
@@ -319,11 +322,6 @@ class AsyncOmniQ(Displayed):
     def _entry(self, task: TaskFunction[..., Any]) -> Registered:
         """What the task function's name means here; another app's function becomes one of this app's too."""
         return self._find(task.name) or self.registry.add(task.name, task.func, options=task.own_options)
-
-    async def _send(
-        self, name: str, entry: Registered | None, plan: Plan, calls: Iterable[Call], connection: Any = None
-    ) -> list[str]:
-        return await send(await self._ready(), name, entry, plan, calls, connection=connection)
 
     # --- tasks ---
 

@@ -17,6 +17,7 @@ from .storage.large import LargeValues, arguments_key
 
 if TYPE_CHECKING:
     from .parts import Parts
+    from .serialization import Serializer
 
 _BATCH = 1000
 
@@ -47,7 +48,7 @@ async def send(
         if not parts.functions.has_stored(shipped):
             await parts.functions.store(shipped)
         code = shipped.digest
-    payloads = await _serialize(parts, calls, f"the arguments of {name}")
+    payloads = await _serialize(parts.serializer, calls, f"the arguments of {name}")
     spec = TaskSpec(name, b"", code, plan.retry, plan.timeout, plan.result_ttl, plan.metadata)
     ids: list[str] = []
     for start in range(0, len(payloads), _BATCH):
@@ -64,12 +65,12 @@ async def send(
     return ids
 
 
-async def _serialize(parts: Parts, calls: Iterable[Call], what: str) -> list[bytes]:
+async def _serialize(serializer: Serializer, calls: Iterable[Call], what: str) -> list[bytes]:
     """The calls' arguments, all before the first is written: one that can't be sent leaves no half of a batch
     behind.
     """
     payloads: list[bytes] = []
-    dumps = parts.serializer.dumps_call
+    dumps = serializer.dumps_call
     for args, kwargs in calls:
         payloads.append(dumps(args, kwargs, what))
         if len(payloads) % _BATCH == 0:

@@ -199,6 +199,22 @@ async def test_what_is_no_free_addition_goes_the_usual_way(tmp_path: Path) -> No
         assert len((await driver.query(EventFilter()))["task_id"]) == 2
 
 
+async def test_what_takes_long_is_left_to_the_writers_thread(tmp_path: Path) -> None:
+    now = system_clock()
+    async with SQLiteDriver(f"sqlite:///{tmp_path}/store.db") as driver:
+        writer = _writer(driver)
+        insert, append = _addition("large", now, now)
+        assert isinstance(insert, Insert)
+        insert.record.body = bytes(600_000)
+        assert writer._add([insert, append]) is None
+        assert writer._commit_inline([[insert, append]]) is None
+        many = [_addition(f"{number}", now, now) for number in range(200)]
+        assert writer._commit_inline([*many]) is None
+        assert writer._commit_inline([*many[:100]]) == [[True, True]] * 100
+        assert await driver.write([insert, append]) == [True, True]
+        assert len(_tables(driver.path)[0]) == 101
+
+
 async def test_an_addition_waits_for_who_has_the_lock(tmp_path: Path) -> None:
     now = system_clock()
     async with SQLiteDriver(f"sqlite:///{tmp_path}/store.db") as driver:

@@ -64,7 +64,9 @@ class Rows:
 
     def __init__(self, ops: Iterable[Op], now: int) -> None:
         self._now = now
-        self._inserted: defaultdict[_Row, list[object]] = defaultdict(list)
+        self._inserted: list[tuple[_Row, list[object]]] = []
+        self._shared: _Row | None = None  # by those that were inserted last
+        self._values: list[object] = []
         self._settled: defaultdict[_Row, list[str]] = defaultdict(list)
         self._new: list[tuple[_Row, list[object]]] = []
         self._settles: list[tuple[_Row, list[str]]] = []
@@ -89,7 +91,10 @@ class Rows:
         r = op.record
         shared = (r.kind, r.partition, r.state, r.rank, r.due_at, r.created_at, r.updated_at, r.expires_at)
         if r.owner is None and r.claims == 0:
-            self._inserted[shared] += (r.key, r.body)
+            if shared != self._shared:
+                self._shared, self._values = shared, []
+                self._inserted.append((shared, self._values))
+            self._values += (r.key, r.body)
         else:
             self._name(r.kind, [r.key])
             self.counts[r.kind, r.partition, r.state] += 1
@@ -133,11 +138,10 @@ class Rows:
         self.events += op.events
 
     def _look_at_groups(self) -> None:
-        for shared, values in self._inserted.items():
-            kind, partition, state, _, due_at, *_ = shared
-            self._name(kind, values[::2])
-            self.counts[kind, partition, state] += len(values) // 2
-            self._new.append(((*shared, self._ready(due_at)), values))
+        for shared, values in self._inserted:
+            self._name(shared[0], values[::2])
+            self.counts[shared[:3]] += len(values) // 2
+            self._new.append(((*shared, self._ready(shared[4])), values))
         for group, keys in self._settled.items():
             kind, partition, before, version, created_at, state, due_at, owner, updated_at = group
             self._name(kind, keys)

@@ -28,7 +28,9 @@ from .sqlite_transaction import Claim, Transaction, Work, count_due
 logger = logging.getLogger("omniq")
 
 INLINE_RECORDS = 32
-"""What concerns so many records at most is done on the loop's own thread: it takes a fraction of a millisecond."""
+"""So many records at most are read on the loop's own thread, and claimed there, whatever they hold."""
+_INLINE_OPERATIONS, _INLINE_BYTES = 256, 500_000
+"""So much is written there: it takes a millisecond, and to hand it to another thread takes a fifth of one."""
 _OPS_PER_TRANSACTION = 10_000
 """Bounds how long other processes wait for the write lock."""
 _YIELD_SECONDS = 0.001
@@ -131,7 +133,7 @@ class SQLiteWriter:
     def _add(self, ops: Sequence[Op]) -> list[list[bool]] | None:
         """A lone addition on the loop's own thread; ``None``: it is none, or something is in its way."""
         try:
-            added = self.here is not None and add(self.here, ops, self._clock())
+            added = self.here is not None and _bytes_in(ops) <= _INLINE_BYTES and add(self.here, ops, self._clock())
         except sqlite3.Error as error:
             logger.debug("an addition goes the usual way: %s", error)
             return None
@@ -198,22 +200,20 @@ class SQLiteWriter:
         Handing it to another thread takes longer than some ten operations do, and costs the loop itself more.
         """
         connection = self.here
-        if connection is None or len(requests) > INLINE_RECORDS:
+        if connection is None or len(requests) > _INLINE_OPERATIONS:
             return None
-        size, claims = 0, []
-        for request in requests:
-            if isinstance(request, Claim):
-                claims.append(request)
-            else:
-                size += len(request)
-        if size > INLINE_RECORDS:
+        claims = [request for request in requests if isinstance(request, Claim)]
+        batches = [request for request in requests if not isinstance(request, Claim)]
+        size = sum(map(len, batches))
+        most = INLINE_RECORDS if claims else _INLINE_OPERATIONS
+        if size > most or sum(map(_bytes_in, batches)) > _INLINE_BYTES:
             return None
         try:
             for claim in claims:
-                size += count_due(connection, claim, self._clock(), INLINE_RECORDS + 1)
+                size += count_due(connection, claim, self._clock(), most + 1)
             if size == 0:
                 return [[] for _ in requests]  # claims that would find nothing need not take the lock
-            if size > INLINE_RECORDS:
+            if size > most:
                 return None
             # Not patiently: the loop must not wait for others.
             return self._transact(connection, requests, lambda: connection.execute("BEGIN IMMEDIATE"))
@@ -271,6 +271,10 @@ class SQLiteWriter:
                 connection.execute("ROLLBACK")
             raise
         return outcomes
+
+
+def _bytes_in(ops: Sequence[Op]) -> int:
+    return sum(len(op.record.body) for op in ops if type(op) is Insert or type(op) is Replace)
 
 
 def _makes_claimable(ops: Sequence[Op]) -> bool:
