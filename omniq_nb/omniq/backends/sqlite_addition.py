@@ -65,8 +65,8 @@ def add(connection: sqlite3.Connection, ops: Sequence[Op], now: int) -> bool:
     connection.execute(
         _ADD,
         (
-            r.kind, r.partition, r.state, r.rank, r.due_at, r.created_at, r.updated_at, r.expires_at,
-            is_ready(r.due_at, now), r.key, r.body, r.owner, r.claims, *segments[0],
+            r.kind, r.partition, r.state, r.rank, is_ready(r.due_at, now), r.owner, r.claims,
+            r.due_at, r.created_at, r.updated_at, r.expires_at, r.key, r.body, *segments[0],
         ),
     )  # fmt: skip
     return True

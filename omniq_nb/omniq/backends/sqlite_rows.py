@@ -6,7 +6,6 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
-from itertools import chain
 from typing import Any, TypeVar
 
 from ..models.event import TaskEvent
@@ -15,14 +14,12 @@ from ..models.record import Append, Delete, Extend, Insert, Op, Replace
 COLUMNS = "kind, key, partition, state, rank, due_at, owner, claims, version, created_at, updated_at, expires_at, body"
 
 # Records that are inserted together differ in few columns. The others come first, and are bound once for all of them.
-INSERTED = (
-    "kind", "partition", "state", "rank", "due_at", "created_at", "updated_at", "expires_at", "ready", "key", "body",
-    "owner", "claims",
-)  # fmt: skip
+_SHARED = ("kind", "partition", "state", "rank", "ready", "owner", "claims")
+_OWN = ("due_at", "created_at", "updated_at", "expires_at", "key", "body")
+_KEY = _OWN.index("key")
+INSERTED = (*_SHARED, *_OWN)
 _INTO_RECORDS = f"INSERT INTO records ({', '.join(INSERTED)}, version) VALUES "
-_ROW = f"({'?, ' * len(INSERTED)}1)"
-INSERT = f"{_INTO_RECORDS}{_ROW}"
-_SHARED = 9
+INSERT = f"{_INTO_RECORDS}({'?, ' * len(INSERTED)}1)"
 # The usual settlement changes little, and what it changes is the same for many: one statement for them takes half of
 # the time that one for each does.
 _SETTLE = (
@@ -64,13 +61,11 @@ class Rows:
 
     def __init__(self, ops: Iterable[Op], now: int) -> None:
         self._now = now
-        self._inserted: list[tuple[_Row, list[object]]] = []
-        self._shared: _Row | None = None  # by those that were inserted last
-        self._values: list[object] = []
+        self._inserted: defaultdict[_Row, list[Any]] = defaultdict(list)
+        self._shared: _Row | None = None  # of the record that was inserted last
+        self._values: list[Any] = []
         self._settled: defaultdict[_Row, list[str]] = defaultdict(list)
-        self._new: list[tuple[_Row, list[object]]] = []
         self._settles: list[tuple[_Row, list[str]]] = []
-        self._any: list[_Row] = []
         self._replaces: list[_Row] = []
         self._extends: list[_Row] = []
         self._deletes: list[_Row] = []
@@ -89,16 +84,10 @@ class Rows:
 
     def insert(self, op: Insert) -> None:
         r = op.record
-        shared = (r.kind, r.partition, r.state, r.rank, r.due_at, r.created_at, r.updated_at, r.expires_at)
-        if r.owner is None and r.claims == 0:
-            if shared != self._shared:
-                self._shared, self._values = shared, []
-                self._inserted.append((shared, self._values))
-            self._values += (r.key, r.body)
-        else:
-            self._name(r.kind, [r.key])
-            self.counts[r.kind, r.partition, r.state] += 1
-            self._any.append((*shared, self._ready(r.due_at), r.key, r.body, r.owner, r.claims))
+        shared = (r.kind, r.partition, r.state, r.rank, self._ready(r.due_at), r.owner, r.claims)
+        if shared != self._shared:
+            self._shared, self._values = shared, self._inserted[shared]
+        self._values += (r.due_at, r.created_at, r.updated_at, r.expires_at, r.key, r.body)
 
     def replace(self, op: Replace) -> None:
         r, old = op.record, op.previous
@@ -138,10 +127,10 @@ class Rows:
         self.events += op.events
 
     def _look_at_groups(self) -> None:
-        for shared, values in self._inserted:
-            self._name(shared[0], values[::2])
-            self.counts[shared[:3]] += len(values) // 2
-            self._new.append(((*shared, self._ready(shared[4])), values))
+        for shared, values in self._inserted.items():
+            keys = values[_KEY :: len(_OWN)]
+            self._name(shared[0], keys)
+            self.counts[shared[:3]] += len(keys)
         for group, keys in self._settled.items():
             kind, partition, before, version, created_at, state, due_at, owner, updated_at = group
             self._name(kind, keys)
@@ -163,8 +152,7 @@ class Rows:
     def write(self, connection: sqlite3.Connection) -> bool:
         """Whether every operation applied; after one that did not, the rest is left out. Events are left for later."""
         return (
-            (not self._new or _insert_new(connection, self._new))
-            and (not self._any or _insert_rows(connection, self._any))
+            all(_insert(connection, shared, values) for shared, values in self._inserted.items())
             and (not self._settles or _settle(connection, self._settles))
             and _update_many(connection, _REPLACE, self._replaces)
             and _update_many(connection, _EXTEND, self._extends)
@@ -210,40 +198,19 @@ def update_keys(connection: sqlite3.Connection, sql: str, values: _Row, keys: li
     return updated == len(keys)
 
 
-def _insert_new(connection: sqlite3.Connection, groups: list[tuple[_Row, list[object]]]) -> bool:
-    """Whether each record was inserted. Those that share all but key and body go together, the others as they are."""
-    inserted = expected = 0
-    lone: list[_Row] = []
-    for shared, values in groups:
-        if len(values) == 2:
-            lone.append((*shared, *values, None, 0))
-            continue
-        expected += len(values) // 2
-        for chunk in _chunks(values, 2):
-            inserted += connection.execute(_insert_of(len(chunk) // 2), (*shared, *chunk)).rowcount
-    return inserted == expected and (not lone or _insert_rows(connection, lone))
-
-
-def _insert_rows(connection: sqlite3.Connection, rows: list[_Row]) -> bool:
-    """Whether each row was inserted. A few many-row statements take two thirds of the time that one per row does."""
-    if len(rows) == 1:
-        return connection.execute(_insert_of_rows(1), rows[0]).rowcount == 1
-    inserted = 0
-    for chunk in _chunks(rows):
-        inserted += connection.execute(_insert_of_rows(len(chunk)), list(chain.from_iterable(chunk))).rowcount
-    return inserted == len(rows)
+def _insert(connection: sqlite3.Connection, shared: _Row, values: list[Any]) -> bool:
+    """Whether each record was inserted. A few many-row statements take two thirds of the time that one per row does."""
+    inserted, width = 0, len(_OWN)
+    for chunk in _chunks(values, width):
+        inserted += connection.execute(_insert_of(len(chunk) // width), (*shared, *chunk)).rowcount
+    return inserted == len(values) // width
 
 
 @cache
 def _insert_of(records: int) -> str:
-    shared = ", ".join(f"?{n}" for n in range(1, _SHARED + 1))
-    rows = (f"({shared}, ?{n}, ?{n + 1}, NULL, 0, 1)" for n in range(_SHARED + 1, _SHARED + 1 + 2 * records, 2))
-    return f"{_INTO_RECORDS}{', '.join(rows)} ON CONFLICT (kind, key) DO NOTHING"
-
-
-@cache
-def _insert_of_rows(rows: int) -> str:
-    return f"{_INTO_RECORDS}{', '.join([_ROW] * rows)} ON CONFLICT (kind, key) DO NOTHING"
+    shared = ", ".join(f"?{n}" for n in range(1, len(_SHARED) + 1))
+    own = ", ".join("?" * len(_OWN))
+    return f"{_INTO_RECORDS}{', '.join([f'({shared}, {own}, 1)'] * records)} ON CONFLICT (kind, key) DO NOTHING"
 
 
 @cache

@@ -133,7 +133,7 @@ class SQLiteWriter:
     def _add(self, ops: Sequence[Op]) -> list[list[bool]] | None:
         """A lone addition on the loop's own thread; ``None``: it is none, or something is in its way."""
         try:
-            added = self.here is not None and _bytes_in(ops) <= _INLINE_BYTES and add(self.here, ops, self._clock())
+            added = self.here is not None and _bytes_in([ops]) <= _INLINE_BYTES and add(self.here, ops, self._clock())
         except sqlite3.Error as error:
             logger.debug("an addition goes the usual way: %s", error)
             return None
@@ -202,11 +202,14 @@ class SQLiteWriter:
         connection = self.here
         if connection is None or len(requests) > _INLINE_OPERATIONS:
             return None
-        claims = [request for request in requests if isinstance(request, Claim)]
-        batches = [request for request in requests if not isinstance(request, Claim)]
-        size = sum(map(len, batches))
+        size, claims = 0, []
+        for request in requests:
+            if isinstance(request, Claim):
+                claims.append(request)
+            else:
+                size += len(request)
         most = INLINE_RECORDS if claims else _INLINE_OPERATIONS
-        if size > most or sum(map(_bytes_in, batches)) > _INLINE_BYTES:
+        if size > most or _bytes_in(requests) > _INLINE_BYTES:
             return None
         try:
             for claim in claims:
@@ -273,8 +276,14 @@ class SQLiteWriter:
         return outcomes
 
 
-def _bytes_in(ops: Sequence[Op]) -> int:
-    return sum(len(op.record.body) for op in ops if type(op) is Insert or type(op) is Replace)
+def _bytes_in(requests: Sequence[Request]) -> int:
+    size = 0
+    for request in requests:
+        if not isinstance(request, Claim):
+            for op in request:
+                if type(op) is Insert or type(op) is Replace:  # as in `_makes_claimable`
+                    size += len(op.record.body)
+    return size
 
 
 def _makes_claimable(ops: Sequence[Op]) -> bool:
