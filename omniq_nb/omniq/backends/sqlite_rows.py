@@ -13,11 +13,14 @@ from ..models.record import Append, Delete, Extend, Insert, Op, Replace
 
 COLUMNS = "kind, key, partition, state, rank, due_at, owner, claims, version, created_at, updated_at, expires_at, body"
 
-# Records that are inserted together differ in few columns. The others come first, and are bound once for all of them.
-_SHARED = ("kind", "partition", "state", "rank", "ready", "owner", "claims")
-_OWN = ("due_at", "created_at", "updated_at", "expires_at", "key", "body")
-_KEY = _OWN.index("key")
-INSERTED = (*_SHARED, *_OWN)
+# Records that are inserted together differ in few columns. Those that they share come first, and are bound once for all
+# of them: all but key and body where they are of one moment, else all but these and the moments.
+INSERTED = (
+    "kind", "partition", "state", "rank", "ready", "owner", "claims",
+    "due_at", "created_at", "updated_at", "expires_at",
+    "key", "body",
+)  # fmt: skip
+_MOMENTS = INSERTED.index("due_at")
 _INTO_RECORDS = f"INSERT INTO records ({', '.join(INSERTED)}, version) VALUES "
 INSERT = f"{_INTO_RECORDS}({'?, ' * len(INSERTED)}1)"
 # The usual settlement changes little, and what it changes is the same for many: one statement for them takes half of
@@ -61,9 +64,11 @@ class Rows:
 
     def __init__(self, ops: Iterable[Op], now: int) -> None:
         self._now = now
-        self._inserted: defaultdict[_Row, list[Any]] = defaultdict(list)
-        self._shared: _Row | None = None  # of the record that was inserted last
+        self._inserted: list[tuple[_Row, list[Any]]] = []
+        self._shared: _Row | None = None  # by the records that were inserted last
         self._values: list[Any] = []
+        self._alike: list[tuple[_Row, list[Any]]] = []
+        self._lone: defaultdict[_Row, list[Any]] = defaultdict(list)
         self._settled: defaultdict[_Row, list[str]] = defaultdict(list)
         self._settles: list[tuple[_Row, list[str]]] = []
         self._replaces: list[_Row] = []
@@ -75,7 +80,8 @@ class Rows:
         self.counts: defaultdict[Group, int] = defaultdict(int)
         for op in ops:
             _ADDERS[type(op)](self, op)  # by type: a `match` would ask for one class after the other
-        self._look_at_groups()
+        self._look_at_inserted()
+        self._look_at_settled()
 
     @property
     def name_distinct_records(self) -> bool:
@@ -84,10 +90,14 @@ class Rows:
 
     def insert(self, op: Insert) -> None:
         r = op.record
-        shared = (r.kind, r.partition, r.state, r.rank, self._ready(r.due_at), r.owner, r.claims)
+        shared = (
+            r.kind, r.partition, r.state, r.rank, self._ready(r.due_at), r.owner, r.claims,
+            r.due_at, r.created_at, r.updated_at, r.expires_at,
+        )  # fmt: skip
         if shared != self._shared:
-            self._shared, self._values = shared, self._inserted[shared]
-        self._values += (r.due_at, r.created_at, r.updated_at, r.expires_at, r.key, r.body)
+            self._shared, self._values = shared, []
+            self._inserted.append((shared, self._values))
+        self._values += (r.key, r.body)
 
     def replace(self, op: Replace) -> None:
         r, old = op.record, op.previous
@@ -126,11 +136,21 @@ class Rows:
     def append(self, op: Append) -> None:
         self.events += op.events
 
-    def _look_at_groups(self) -> None:
-        for shared, values in self._inserted.items():
-            keys = values[_KEY :: len(_OWN)]
+    def _look_at_inserted(self) -> None:
+        for shared, values in self._inserted:
+            if len(values) == 2:  # only one record; it goes with others that differ in moments
+                others = self._lone[shared[:_MOMENTS]]
+                others += shared[_MOMENTS:]
+                others += values
+            else:
+                self._alike.append((shared, values))
+        for shared, values in (*self._alike, *self._lone.items()):
+            own = len(INSERTED) - len(shared)
+            keys = values[own - 2 :: own]
             self._name(shared[0], keys)
             self.counts[shared[:3]] += len(keys)
+
+    def _look_at_settled(self) -> None:
         for group, keys in self._settled.items():
             kind, partition, before, version, created_at, state, due_at, owner, updated_at = group
             self._name(kind, keys)
@@ -152,7 +172,8 @@ class Rows:
     def write(self, connection: sqlite3.Connection) -> bool:
         """Whether every operation applied; after one that did not, the rest is left out. Events are left for later."""
         return (
-            all(_insert(connection, shared, values) for shared, values in self._inserted.items())
+            all(_insert(connection, shared, values) for shared, values in self._alike)
+            and all(_insert(connection, shared, values) for shared, values in self._lone.items())
             and (not self._settles or _settle(connection, self._settles))
             and _update_many(connection, _REPLACE, self._replaces)
             and _update_many(connection, _EXTEND, self._extends)
@@ -200,17 +221,17 @@ def update_keys(connection: sqlite3.Connection, sql: str, values: _Row, keys: li
 
 def _insert(connection: sqlite3.Connection, shared: _Row, values: list[Any]) -> bool:
     """Whether each record was inserted. A few many-row statements take two thirds of the time that one per row does."""
-    inserted, width = 0, len(_OWN)
-    for chunk in _chunks(values, width):
-        inserted += connection.execute(_insert_of(len(chunk) // width), (*shared, *chunk)).rowcount
-    return inserted == len(values) // width
+    inserted, own = 0, len(INSERTED) - len(shared)
+    for chunk in _chunks(values, own):
+        inserted += connection.execute(_insert_of(len(chunk) // own, own), (*shared, *chunk)).rowcount
+    return inserted == len(values) // own
 
 
 @cache
-def _insert_of(records: int) -> str:
-    shared = ", ".join(f"?{n}" for n in range(1, len(_SHARED) + 1))
-    own = ", ".join("?" * len(_OWN))
-    return f"{_INTO_RECORDS}{', '.join([f'({shared}, {own}, 1)'] * records)} ON CONFLICT (kind, key) DO NOTHING"
+def _insert_of(records: int, own: int) -> str:
+    shared = ", ".join(f"?{n}" for n in range(1, len(INSERTED) - own + 1))
+    row = f"({shared}, {', '.join('?' * own)}, 1)"
+    return f"{_INTO_RECORDS}{', '.join([row] * records)} ON CONFLICT (kind, key) DO NOTHING"
 
 
 @cache
