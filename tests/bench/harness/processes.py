@@ -112,14 +112,16 @@ class Load:
         self._server = [] if server is None else [psutil.Process(server)]
         self._began = time.monotonic(), psutil.cpu_times(), cpu_seconds(self._server)
 
-    def shares(self) -> tuple[float, float | None]:
+    def shares(self) -> tuple[float | None, float | None]:
         """How busy all processors were, by whoever it was, and how much of one the server took: 0 to 100 %, the server
-        perhaps more.
+        perhaps more. ``None``: there is no server, or it was over before the system had counted anything.
         """
         at, times, used = self._began
-        spent = [now - before for now, before in zip(psutil.cpu_times(), times, strict=True)]
-        resting = psutil.cpu_times()._fields.index("idle")
-        busy = 100 * (1 - spent[resting] / sum(spent))
+        now = psutil.cpu_times()
+        spent = sum(now) - sum(times)
+        if spent <= 0:
+            return None, None
+        busy = 100 * (1 - (now.idle - times.idle) / spent)
         return busy, 100 * (cpu_seconds(self._server) - used) / (time.monotonic() - at) if self._server else None
 
 

@@ -108,7 +108,7 @@ class Drained(NamedTuple):
         lost: Tasks that never started.
         duplicates: Starts beyond a task's first.
         unsettled: Tasks that the store does not hold as succeeded; ``None``: it can't say.
-        busy: How busy all processors were, in percent.
+        busy: How busy all processors were, in percent; ``None``: it was over too soon to tell.
         server: How much of one the store's server took, in percent; ``None``: there is none.
     """
 
@@ -117,7 +117,7 @@ class Drained(NamedTuple):
     lost: int
     duplicates: int
     unsettled: int | None
-    busy: float
+    busy: float | None
     server: float | None
 
 
