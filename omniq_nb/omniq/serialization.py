@@ -70,14 +70,16 @@ class Serializer:
 
     def dumps_call(self, args: Sequence[Any], kwargs: Mapping[str, Any], what: str) -> bytes:
         """What `dumps` makes of ``[list(args), kwargs]``, sooner where the arguments are a few numbers or texts."""
-        if not kwargs and _LEAVES.issuperset(map(type, args)):
+        plain = list(args)
+        if not kwargs and _LEAVES.issuperset(map(type, plain)):
             try:
-                data = _encode((args, kwargs))
+                data = _encode((plain, kwargs))
             except (ValueError, OverflowError):
-                data = b""  # see `_dumps`
-            if 0 < len(data) <= LARGE:
-                return data
-        return self.dumps([list(args), kwargs], what)
+                pass  # see `_dumps`
+            else:
+                if len(data) <= LARGE:
+                    return data
+        return self.dumps([plain, kwargs], what)
 
     def loads(self, data: bytes, what: str = "value") -> object:
         """The value of ``data``.

@@ -17,7 +17,7 @@ from omniq.backends.sqlite import SQLiteDriver
 from omniq.backends.sqlite_transaction import Transaction
 from omniq.backends.sqlite_writer import SQLiteWriter
 from omniq.clock import system_clock
-from omniq.errors import StoreIOError
+from omniq.errors import NotOpenError, StoreIOError
 from omniq.models.event import TaskEvent
 from omniq.models.record import Append, EventFilter, Insert, Op, Record
 
@@ -154,6 +154,41 @@ async def test_an_interrupt_leaves_nobody_waiting(tmp_path: Path, monkeypatch: p
         for each in waiting:
             with pytest.raises(asyncio.CancelledError):
                 await each
+        await _write(driver, 0, 1)
+
+
+async def test_who_calls_while_it_opens_is_told_so(tmp_path: Path) -> None:
+    driver = SQLiteDriver(f"sqlite:///{tmp_path}/store.db")
+    opening = asyncio.create_task(driver.open())
+    refused = 0
+    async with asyncio.timeout(10):
+        while not opening.done():
+            await asyncio.sleep(0)
+            try:
+                await _write(driver, 0, 1)
+            except NotOpenError:
+                refused += 1
+            else:
+                break
+        await opening
+        assert refused
+        await _write(driver, 1, 1)
+        await driver.close()
+
+
+async def test_a_commit_that_cannot_even_begin_leaves_nobody_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: Any) -> None:
+        raise RuntimeError("no thread can be started")
+
+    async with SQLiteDriver(f"sqlite:///{tmp_path}/store.db") as driver:
+        monkeypatch.setattr(_writer(driver), "_commit_inline", lambda _: None)
+        monkeypatch.setattr(_writer(driver), "run", fail)
+        with pytest.raises(RuntimeError, match="no thread"):
+            async with asyncio.timeout(10):
+                await _write(driver, 0, 1)
+        monkeypatch.undo()
         await _write(driver, 0, 1)
 
 

@@ -175,6 +175,13 @@ def test_a_call_is_the_list_of_its_arguments(args: list[Any], kwargs: dict[str, 
     assert SERIALIZER.dumps_call(tuple(args), {}, "them") == SERIALIZER.dumps([args, {}])
 
 
+@pytest.mark.parametrize(
+    "args", [range(3), bytearray(b"ab"), collections.deque([1, "x"]), collections.UserList([None])]
+)
+def test_a_call_takes_its_arguments_from_any_sequence(args: Any) -> None:
+    assert same(SERIALIZER.loads(SERIALIZER.dumps_call(args, {}, "them")), [list(args), {}])
+
+
 def test_a_call_with_a_large_argument_is_warned_of() -> None:
     with pytest.warns(LargePayloadWarning, match="them"):
         SERIALIZER.dumps_call(("x" * 2_000_000,), {}, "them")

@@ -80,15 +80,16 @@ class SQLiteDriver(Driver):
         if self._writer is not None:
             return
         make_directory(self.path, self.url)
-        self._writer = SQLiteWriter(self.path, self.url, self.durability, self.clock, self._written)
+        writer = SQLiteWriter(self.path, self.url, self.durability, self.clock, self._written)
         try:
-            await self._writer.open()
-            self._reader = await connect(self.path, self.url, self.durability)
+            await writer.open()
+            reader = await connect(self.path, self.url, self.durability)
         except BaseException:
-            await self._disconnect()
+            await writer.close()
             raise
         self._bell.open()
-        self._closing = False
+        # Only now: whoever calls meanwhile is told that the store is not open.
+        self._writer, self._reader, self._closing = writer, reader, False
 
     async def close(self) -> None:
         await self._turns.close(self._let_go)

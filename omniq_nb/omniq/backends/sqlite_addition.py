@@ -46,8 +46,14 @@ def prepare_additions(connection: sqlite3.Connection) -> None:
     connection.executescript(_PREPARE)
 
 
-def add(connection: sqlite3.Connection, ops: Sequence[Op], now: int) -> bool:
+def add(connection: sqlite3.Connection, ops: Sequence[Op], now: int, *, most_bytes: int) -> bool:
     """Carry a batch out that is one new record and its events; ``False``: it is something else, nothing was done.
+
+    Args:
+        connection: Made ready by `prepare_additions`, outside a transaction.
+        ops: The batch.
+        now: Decides whether the record is due.
+        most_bytes: A larger body is something else.
 
     Raises:
         sqlite3.IntegrityError: There is such a record; nothing was written.
@@ -58,10 +64,9 @@ def add(connection: sqlite3.Connection, ops: Sequence[Op], now: int) -> bool:
     insert, append = ops
     if type(insert) is not Insert or type(append) is not Append or append.after != 0:
         return False
-    segments = log.rows_of(append.events)
-    if len(segments) != 1:
+    r, segments = insert.record, log.rows_of(append.events)
+    if len(segments) != 1 or len(r.body) > most_bytes:
         return False
-    r = insert.record
     connection.execute(
         _ADD,
         (

@@ -133,7 +133,7 @@ class SQLiteWriter:
     def _add(self, ops: Sequence[Op]) -> list[list[bool]] | None:
         """A lone addition on the loop's own thread; ``None``: it is none, or something is in its way."""
         try:
-            added = self.here is not None and _bytes_in([ops]) <= _INLINE_BYTES and add(self.here, ops, self._clock())
+            added = self.here is not None and add(self.here, ops, self._clock(), most_bytes=_INLINE_BYTES)
         except sqlite3.Error as error:
             logger.debug("an addition goes the usual way: %s", error)
             return None
@@ -172,7 +172,8 @@ class SQLiteWriter:
 
     def _committed(self, batch: list[_Waiting], done: asyncio.Future[list[Any]]) -> None:
         self._committing = False
-        self._resolve(batch, done.result() if not done.cancelled() else [asyncio.CancelledError()] * len(batch))
+        failure = asyncio.CancelledError() if done.cancelled() else done.exception()
+        self._resolve(batch, done.result() if failure is None else [failure] * len(batch))
         self._flush()
 
     def _resolve(self, batch: list[_Waiting], outcomes: list[Any]) -> None:
