@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import redis
 from msgspec.structs import replace
 from omniq.backends import redis as module
 from omniq.backends import redis_clock
@@ -31,14 +32,19 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
         yield server
 
 
-def _record(key: str, *, partition: str = "default", created_at: int = 1) -> Record:
-    return Record("task", key, partition, "pending", 0, 0, None, 0, 1, created_at, 1, None, b"body")
+def _record(key: str, *, partition: str = "default", created_at: int = 1, **others: Any) -> Record:
+    record = Record("task", key, partition, "pending", 0, 0, None, 0, 1, created_at, 1, None, b"body")
+    return replace(record, **others)
+
+
+def _called(server: RedisServer, command: str) -> int:
+    with server.client() as client:
+        stats = client.info("commandstats")
+    return int(stats.get(f"cmdstat_{command}", {}).get("calls", 0))
 
 
 def _scripts_run(server: RedisServer) -> int:
-    with server.client() as client:
-        stats = client.info("commandstats")
-    return int(stats["cmdstat_evalsha"]["calls"])
+    return _called(server, "evalsha")
 
 
 # --- round trips ---
@@ -94,9 +100,7 @@ async def test_what_is_handed_over_costs_no_more_however_many_wait(server: Redis
 
 
 def _looks_for_listeners(server: RedisServer) -> int:
-    with server.client() as client:
-        stats = client.info("commandstats")
-    return int(stats.get("cmdstat_pubsub|shardnumsub", {}).get("calls", 0))
+    return _called(server, "pubsub|shardnumsub")
 
 
 # --- batches ---
@@ -122,6 +126,75 @@ async def test_batch_beyond_the_bound_goes_in_parts_and_keeps_its_ties(
         found = await scan_all(driver, Filter(kind="task"))
         assert [record.key for record in found] == ["a", "b", "c", "e", "there"]
         assert (await driver.query(EventFilter()))["event_type"] == ["yes"]
+
+
+async def test_addition_by_itself_leaves_and_tells_what_one_in_a_batch_does(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by_itself = await _what_additions_do(server)
+    monkeypatch.setattr("omniq.backends.redis_codec.addition_of", lambda _: None)
+    assert by_itself == await _what_additions_do(server)
+    outcomes, handed, stored = by_itself
+    assert outcomes == [[True, True]] * 7 + [[False, False]]
+    assert [[record.key for record in records] for records in handed] == [["due"], ["other"], []]
+    assert stored["partitions:task"] == {b"p"}, "what was handed over is not ready"
+
+
+async def _what_additions_do(server: RedisServer) -> tuple[list[list[bool]], list[list[Record]], dict[str, Any]]:
+    """Add records one by one, beside claims that stand; gives outcomes, what was handed over, and what is stored."""
+    namespace, clock = uuid.uuid4().hex, FakeClock()
+    now, later = clock(), clock() + SECOND
+    told_before = _called(server, "spublish")
+    records = [
+        _record("never", due_at=None),
+        _record("later", due_at=later),
+        _record("later and expiring", due_at=later, expires_at=later),
+        _record("due", partition="p", due_at=now, created_at=now),
+        _record("due again", partition="p", due_at=now, rank=-5, expires_at=now),
+        _record("other", partition="q", due_at=now, body=b"x" * 1000),
+        _record("of a kind of its own", kind="queue", partition="q", due_at=now),
+        _record("due", partition="q", due_at=now),
+    ]
+    async with RedisDriver(server.url(namespace), clock=clock) as driver:
+        driver._name = b"writer"
+        async with RedisDriver(server.url(namespace), clock=clock) as claimer:
+            with claimer.watch(claimable=True) as changes:
+                assert await changes.wait(30)  # the subscription stands
+                for owner, partitions, excluding in (("p", ["p"], []), ("not p", None, ["p"]), ("x", ["x"], [])):
+                    standing = Standing(60 * SECOND, 2 * SECOND)
+                    claim = claimer.claim_or_stand("task", partitions, owner, 5, SECOND, standing, excluding=excluding)
+                    assert await claim == []
+                outcomes = []
+                for record in records:
+                    event = TaskEvent(now, "task.enqueued", record.key, "f", record.partition)
+                    outcomes.append(await driver.write([Insert(record), Append((event,) * len(record.key), 0)]))
+                handed: list[list[Record]] = [[], [], []]
+                while sum(map(len, handed)) < 2:
+                    changes.clear()
+                    for owner, of_owner in zip(("p", "not p", "x"), handed, strict=True):
+                        of_owner += claimer.handed_over(owner, 10)
+                    assert sum(map(len, handed)) == 2 or await changes.wait(30)
+                claims = claimer._name
+    with server.client() as client:
+        prefix = f"omniq:{{{namespace}}}:"
+        stored = {key.decode().removeprefix(prefix): _value(client, key) for key in client.scan_iter(f"{prefix}*")}
+    stored["standing:task"] = {owner: claim.replace(claims, b"") for owner, claim in stored["standing:task"].items()}
+    stored["told"] = _called(server, "spublish") - told_before
+    return outcomes, handed, stored
+
+
+def _value(client: redis.Redis, key: bytes) -> Any:
+    match client.type(key):
+        case b"hash":
+            return client.hgetall(key)
+        case b"set":
+            return client.smembers(key)
+        case b"zset":
+            return client.zrange(key, 0, -1, withscores=True)
+        case b"list":
+            return client.lrange(key, 0, -1)
+        case kind:
+            return kind, client.get(key)
 
 
 async def test_many_partitions_are_merged_in_one_order(server: RedisServer) -> None:

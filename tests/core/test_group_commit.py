@@ -19,6 +19,7 @@ class Store:
 
     async def carry_out(self, group: list[int]) -> list[int]:
         self.groups.append(group)
+        await asyncio.sleep(0)
         await self.goes_on.wait()
         if 1000 in group:
             raise StoreUnavailableError("a store")
@@ -113,11 +114,77 @@ async def test_nobody_waits_for_ever_when_the_loop_ends_while_a_group_is_taken_a
     assert [type(each) for each in outcomes] == [asyncio.CancelledError] * 3
 
 
+async def test_who_comes_alone_is_served_at_once(store: Store, commits: GroupCommit[int, int]) -> None:
+    asking = asyncio.create_task(commits.carry_out(1))
+    asyncio.get_running_loop().call_soon(lambda: store.groups.append([0]))  # in the turn in which the task begins
+    assert await asking == 2
+    assert store.groups == [[1], [0]]
+    with pytest.raises(ValueError, match="negative"):
+        await commits.carry_out(-1)
+    assert await commits.carry_out(3) == 6
+
+
+async def test_who_comes_while_one_is_served_alone_waits_for_his_end(
+    store: Store, commits: GroupCommit[int, int]
+) -> None:
+    store.goes_on.clear()
+    first, *others = (asyncio.create_task(commits.carry_out(n)) for n in (1, 2, 3))
+    await asyncio.sleep(0)
+    submitted = commits.submit(4)
+    await asyncio.sleep(0.01)
+    assert store.groups == [[1]]
+    store.goes_on.set()
+    assert await asyncio.gather(first, *others, submitted) == [2, 4, 6, 8]
+    assert store.groups == [[1], [2, 3, 4]]
+
+
+async def test_who_comes_with_others_waits_for_them_until_one_comes_alone_again(
+    store: Store, commits: GroupCommit[int, int]
+) -> None:
+    for expected in ([[1], [2, 3]], [[1, 2, 3]], [[1, 2, 3]]):
+        store.groups.clear()
+        assert await asyncio.gather(*(commits.carry_out(n) for n in (1, 2, 3))) == [2, 4, 6]
+        assert store.groups == expected
+    assert await commits.carry_out(4) == 8
+    await commits.finish()
+    store.groups.clear()
+    await asyncio.gather(*(commits.carry_out(n) for n in (1, 2, 3)))
+    assert store.groups == [[1], [2, 3]]
+
+
+async def test_others_go_on_when_one_who_is_served_alone_is_cancelled(
+    store: Store, commits: GroupCommit[int, int]
+) -> None:
+    store.goes_on.clear()
+    gone = asyncio.create_task(commits.carry_out(1))
+    other = asyncio.create_task(commits.carry_out(2))
+    finishing = asyncio.create_task(commits.finish())
+    await asyncio.sleep(0.01)
+    gone.cancel()
+    await asyncio.wait([gone])
+    assert gone.cancelled()
+    assert not finishing.done()
+    store.goes_on.set()
+    assert await other == 4
+    await finishing
+    assert store.groups == [[1], [2]]
+
+
 async def test_finish_waits_for_all(store: Store, commits: GroupCommit[int, int]) -> None:
     futures = [commits.submit(n) for n in (90, 90, 90)]
     await commits.finish()
     assert all(future.done() for future in futures)
     assert len(store.groups) == 3
+    store.goes_on.clear()
+    alone = asyncio.create_task(commits.carry_out(1))
+    await asyncio.sleep(0)
+    finishing = asyncio.create_task(commits.finish())
+    await asyncio.sleep(0.01)
+    assert not finishing.done()
+    store.goes_on.set()
+    await finishing
+    await asyncio.wait([alone])
+    assert alone.result() == 2
 
 
 def test_loop_that_ended_before_a_group_went_out_does_not_hold_up_the_next_loop() -> None:

@@ -283,17 +283,21 @@ class RedisDriver(RemoteDriver):
             batch = self._packer.pack(ops[start : start + _OPS_PER_BATCH], outcomes)
             if batch.size > LARGEST and any(len(each) > LARGEST for each in batch.arguments):
                 raise ValueTooLargeError(self.url, f"more than {LARGEST // 1_000_000} MB")
-            outcomes += await self._commits.submit(batch)
+            outcomes += await self._commits.carry_out(batch)
         return outcomes
 
     async def _send(self, batches: list[Batch]) -> list[list[bool]]:
         assert self._link is not None
         self._writes += 1
-        kinds = self._packer.kinds
-        said, claimable = await self._run_once(
-            self._link, scripts.WRITE, self._writes, b"".join([batch.heads for batch in batches]), len(kinds), *kinds,
-            *(each for batch in batches for each in batch.arguments),
-        )  # fmt: skip
+        if len(batches) == 1 and batches[0].added is not None:
+            arguments = [batches[0].added, *batches[0].arguments]
+            said, claimable = await self._run_once(self._link, scripts.ADDITION, self._writes, *arguments)
+        else:
+            kinds = self._packer.kinds
+            said, claimable = await self._run_once(
+                self._link, scripts.WRITE, self._writes, b"".join([batch.heads for batch in batches]), len(kinds),
+                *kinds, *(each for batch in batches for each in batch.arguments),
+            )  # fmt: skip
         self._watchers.notify(claimable=bool(claimable), own=True)
         outcomes = iter(said)
         return [[each == _APPLIED for each in islice(outcomes, batch.operations)] for batch in batches]

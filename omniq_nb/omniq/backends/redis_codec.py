@@ -8,14 +8,14 @@ added, so that their bytes sort as they do.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 
 from ..errors import SerializationError
 from ..models.event import TaskEvent
-from ..models.record import Append, Delete, Extend, Insert, Op, Record, Replace
+from ..models.record import Append, Delete, Extend, Insert, Op, Record, Replace, addition_of
 
 HEADER = struct.Struct(">BQQqqQQQBHHH")
 """Magic, rank, created_at, version, claims, updated_at, due_at, expires_at, flags, lengths of the three texts."""
@@ -141,12 +141,14 @@ class Batch(msgspec.Struct, gc=False):
         arguments: Its keys and values.
         size: Bytes, roughly.
         operations: How many.
+        added: The kind of the record, if it is all that the batch adds, with its events.
     """
 
     heads: bytes
     arguments: list[bytes]
     size: int
     operations: int
+    added: bytes | None
 
 
 class Packer:
@@ -163,7 +165,7 @@ class Packer:
             Delete: self._delete,
         }
 
-    def pack(self, ops: Iterable[Op], earlier: Sequence[bool] = ()) -> Batch:
+    def pack(self, ops: Sequence[Op], earlier: Sequence[bool] = ()) -> Batch:
         """A batch.
 
         Args:
@@ -180,7 +182,9 @@ class Packer:
                 heads.append(packers[type(op)](op, after, arguments))
         except (struct.error, OverflowError, UnicodeEncodeError) as error:
             raise SerializationError(f"Redis can't store a value: {error}") from error
-        return Batch(b"".join(heads), arguments, sum(map(len, arguments)), len(heads) - 1)
+        parts = addition_of(ops)
+        added = None if parts is None else parts[0].record.kind.encode()
+        return Batch(b"".join(heads), arguments, sum(map(len, arguments)), len(heads) - 1, added)
 
     def _append(self, op: Append, after: int, arguments: list[bytes]) -> bytes:
         arguments += [pack_event(event) for event in op.events]

@@ -141,11 +141,11 @@ end
 write_indexes()
 if #written > 0 then call('SET', last_claim, cmsgpack.pack(taken), 'PX', CLAIM_KEPT) end
 if #written == 0 and lasts > 0 then
-  call('HSET', standing_of(kind), owner, cmsgpack.pack({
+  call('HSET', names.standing, owner, cmsgpack.pack({
     owner = owner, writer = ARGV[2], limit = limit, lease = tonumber(ARGV[10]), until_ = now + lasts,
     every = every, partitions = {unpack(ARGV, FIRST_PARTITION)},
   }))
 else
-  call('HDEL', standing_of(kind), owner)
+  call('HDEL', names.standing, owner)
 end
 return found
