@@ -38,6 +38,10 @@ async def commits(store: Store) -> GroupCommit[int, int]:
     return GroupCommit(store.carry_out, share=lambda n: abs(n) / 100, name="test")
 
 
+async def _carry_out(commits: GroupCommit[int, int], n: int) -> int:
+    return await (commits.carry_out(n) if commits.is_free else commits.submit(n))
+
+
 async def test_what_is_asked_for_in_one_turn_goes_out_together(store: Store, commits: GroupCommit[int, int]) -> None:
     assert await asyncio.gather(*(commits.submit(n) for n in (1, 2, 3))) == [2, 4, 6]
     assert store.groups == [[1, 2, 3]]
@@ -115,20 +119,20 @@ async def test_nobody_waits_for_ever_when_the_loop_ends_while_a_group_is_taken_a
 
 
 async def test_who_comes_alone_is_served_at_once(store: Store, commits: GroupCommit[int, int]) -> None:
-    asking = asyncio.create_task(commits.carry_out(1))
+    asking = asyncio.create_task(_carry_out(commits, 1))
     asyncio.get_running_loop().call_soon(lambda: store.groups.append([0]))  # in the turn in which the task begins
     assert await asking == 2
     assert store.groups == [[1], [0]]
     with pytest.raises(ValueError, match="negative"):
-        await commits.carry_out(-1)
-    assert await commits.carry_out(3) == 6
+        await _carry_out(commits, -1)
+    assert await _carry_out(commits, 3) == 6
 
 
 async def test_who_comes_while_one_is_served_alone_waits_for_his_end(
     store: Store, commits: GroupCommit[int, int]
 ) -> None:
     store.goes_on.clear()
-    first, *others = (asyncio.create_task(commits.carry_out(n)) for n in (1, 2, 3))
+    first, *others = (asyncio.create_task(_carry_out(commits, n)) for n in (1, 2, 3))
     await asyncio.sleep(0)
     submitted = commits.submit(4)
     await asyncio.sleep(0.01)
@@ -143,12 +147,12 @@ async def test_who_comes_with_others_waits_for_them_until_one_comes_alone_again(
 ) -> None:
     for expected in ([[1], [2, 3]], [[1, 2, 3]], [[1, 2, 3]]):
         store.groups.clear()
-        assert await asyncio.gather(*(commits.carry_out(n) for n in (1, 2, 3))) == [2, 4, 6]
+        assert await asyncio.gather(*(_carry_out(commits, n) for n in (1, 2, 3))) == [2, 4, 6]
         assert store.groups == expected
-    assert await commits.carry_out(4) == 8
+    assert await _carry_out(commits, 4) == 8
     await commits.finish()
     store.groups.clear()
-    await asyncio.gather(*(commits.carry_out(n) for n in (1, 2, 3)))
+    await asyncio.gather(*(_carry_out(commits, n) for n in (1, 2, 3)))
     assert store.groups == [[1], [2, 3]]
 
 
@@ -156,8 +160,8 @@ async def test_others_go_on_when_one_who_is_served_alone_is_cancelled(
     store: Store, commits: GroupCommit[int, int]
 ) -> None:
     store.goes_on.clear()
-    gone = asyncio.create_task(commits.carry_out(1))
-    other = asyncio.create_task(commits.carry_out(2))
+    gone = asyncio.create_task(_carry_out(commits, 1))
+    other = asyncio.create_task(_carry_out(commits, 2))
     finishing = asyncio.create_task(commits.finish())
     await asyncio.sleep(0.01)
     gone.cancel()
@@ -176,7 +180,7 @@ async def test_finish_waits_for_all(store: Store, commits: GroupCommit[int, int]
     assert all(future.done() for future in futures)
     assert len(store.groups) == 3
     store.goes_on.clear()
-    alone = asyncio.create_task(commits.carry_out(1))
+    alone = asyncio.create_task(_carry_out(commits, 1))
     await asyncio.sleep(0)
     finishing = asyncio.create_task(commits.finish())
     await asyncio.sleep(0.01)

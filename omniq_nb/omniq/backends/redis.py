@@ -38,7 +38,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Collection, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, ClassVar, Unpack
 
 from redis.exceptions import RedisError
@@ -283,21 +283,22 @@ class RedisDriver(RemoteDriver):
             batch = self._packer.pack(ops[start : start + _OPS_PER_BATCH], outcomes)
             if batch.size > LARGEST and any(len(each) > LARGEST for each in batch.arguments):
                 raise ValueTooLargeError(self.url, f"more than {LARGEST // 1_000_000} MB")
-            outcomes += await self._commits.carry_out(batch)
+            commits = self._commits
+            outcomes += await (commits.carry_out(batch) if commits.is_free else commits.submit(batch))
         return outcomes
 
     async def _send(self, batches: list[Batch]) -> list[list[bool]]:
-        assert self._link is not None
+        link = self._link
+        assert link is not None
         self._writes += 1
-        if len(batches) == 1 and batches[0].added is not None:
-            arguments = [batches[0].added, *batches[0].arguments]
-            said, claimable = await self._run_once(self._link, scripts.ADDITION, self._writes, *arguments)
+        first, kinds = batches[0], self._packer.kinds
+        if len(batches) == 1 and (kind := self._packer.added_kind(first)) is not None:
+            said, claimable = await self._run_once(link, scripts.ADDITION, self._writes, kind, *first.arguments)
         else:
-            kinds = self._packer.kinds
+            heads, arguments = b"".join([batch.heads for batch in batches]), [batch.arguments for batch in batches]
             said, claimable = await self._run_once(
-                self._link, scripts.WRITE, self._writes, b"".join([batch.heads for batch in batches]), len(kinds),
-                *kinds, *(each for batch in batches for each in batch.arguments),
-            )  # fmt: skip
+                link, scripts.WRITE, self._writes, heads, len(kinds), *kinds, *chain.from_iterable(arguments)
+            )
         self._watchers.notify(claimable=bool(claimable), own=True)
         outcomes = iter(said)
         return [[each == _APPLIED for each in islice(outcomes, batch.operations)] for batch in batches]

@@ -8,14 +8,14 @@ added, so that their bytes sort as they do.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
 
 from ..errors import SerializationError
 from ..models.event import TaskEvent
-from ..models.record import Append, Delete, Extend, Insert, Op, Record, Replace, addition_of
+from ..models.record import Append, Delete, Extend, Insert, Op, Record, Replace
 
 HEADER = struct.Struct(">BQQqqQQQBHHH")
 """Magic, rank, created_at, version, claims, updated_at, due_at, expires_at, flags, lengths of the three texts."""
@@ -26,7 +26,8 @@ LARGEST = 500_000_000
 _ZERO = 1 << 63
 _LARGEST_RANK = 1 << 53
 
-_pack_head = struct.Struct(">BBII").pack
+_HEAD = struct.Struct(">BBII")
+_pack_head = _HEAD.pack
 _FENCE = struct.Struct(">Qq")
 _MOMENT = struct.Struct(">Q")
 _LENGTH = struct.Struct(">I")
@@ -141,14 +142,12 @@ class Batch(msgspec.Struct, gc=False):
         arguments: Its keys and values.
         size: Bytes, roughly.
         operations: How many.
-        added: The kind of the record, if it is all that the batch adds, with its events.
     """
 
     heads: bytes
     arguments: list[bytes]
     size: int
     operations: int
-    added: bytes | None
 
 
 class Packer:
@@ -165,7 +164,7 @@ class Packer:
             Delete: self._delete,
         }
 
-    def pack(self, ops: Sequence[Op], earlier: Sequence[bool] = ()) -> Batch:
+    def pack(self, ops: Iterable[Op], earlier: Sequence[bool] = ()) -> Batch:
         """A batch.
 
         Args:
@@ -182,9 +181,17 @@ class Packer:
                 heads.append(packers[type(op)](op, after, arguments))
         except (struct.error, OverflowError, UnicodeEncodeError) as error:
             raise SerializationError(f"Redis can't store a value: {error}") from error
-        parts = addition_of(ops)
-        added = None if parts is None else parts[0].record.kind.encode()
-        return Batch(b"".join(heads), arguments, sum(map(len, arguments)), len(heads) - 1, added)
+        return Batch(b"".join(heads), arguments, sum(map(len, arguments)), len(heads) - 1)
+
+    def added_kind(self, batch: Batch) -> bytes | None:
+        """The kind of the record, if a batch is no more than one new record and its events: what a task that is
+        enqueued by itself is.
+        """
+        if batch.operations != 2:
+            return None
+        _, (first, kind, first_after, _), (second, _, second_after, _) = _HEAD.iter_unpack(batch.heads)
+        is_addition = (first, first_after, second, second_after) == (_INSERT, _ALWAYS, _APPEND, 0)
+        return self.kinds[kind] if is_addition else None
 
     def _append(self, op: Append, after: int, arguments: list[bytes]) -> bytes:
         arguments += [pack_event(event) for event in op.events]

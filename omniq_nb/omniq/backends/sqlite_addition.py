@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 
-from ..models.record import Op, addition_of
+from ..models.record import Append, Insert, Op
 from . import sqlite_events as log
 from .sqlite_rows import INSERT, INSERTED, is_ready
 from .sqlite_transaction import COUNT
@@ -59,10 +59,11 @@ def add(connection: sqlite3.Connection, ops: Sequence[Op], now: int, *, most_byt
         sqlite3.IntegrityError: There is such a record; nothing was written.
         sqlite3.OperationalError: Somebody else has the lock, or SQLite's own reasons; nothing was written.
     """
-    parts = addition_of(ops)
-    if parts is None:
+    if len(ops) != 2:
         return False
-    insert, append = parts
+    insert, append = ops
+    if type(insert) is not Insert or type(append) is not Append or append.after != 0:
+        return False
     r, segments = insert.record, log.rows_of(append.events)
     if len(segments) != 1 or len(r.body) > most_bytes:
         return False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -95,19 +94,6 @@ class Append(msgspec.Struct, frozen=True, gc=False):
 
 Op = Insert | Replace | Extend | Delete | Append
 """One operation of a `write` batch."""
-
-
-def addition_of(ops: Sequence[Op]) -> tuple[Insert, Append] | None:
-    """The parts of a batch that is one new record and its events, as a task enqueued by itself is; else ``None``.
-
-    No batch is written more often, so drivers may have a shorter way for it.
-    """
-    if len(ops) != 2:
-        return None
-    insert, append = ops
-    if type(insert) is Insert and type(append) is Append and append.after == 0 and insert.after is None:
-        return insert, append
-    return None
 
 
 class Filter(msgspec.Struct, frozen=True, kw_only=True):

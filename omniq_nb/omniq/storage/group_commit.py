@@ -42,14 +42,18 @@ class GroupCommit(Generic[_Request, _Outcome]):
         self._alone: asyncio.Future[None] | None = None
         self._come_singly = True
 
-    async def carry_out(self, request: _Request) -> _Outcome:
-        """Carry a request out: at once and in the caller's own task, where requests come one at a time.
+    @property
+    def is_free(self) -> bool:
+        """Whether requests come one at a time, and none is under way: then `carry_out` is sooner than `submit`."""
+        return self._working is None and self._alone is None and self._come_singly
 
-        That is sooner than `submit` by the loop's turns before and after. It is for stores that carry out what was sent
-        to them even if the caller is cancelled.
+    async def carry_out(self, request: _Request) -> _Outcome:
+        """Carry a request out in the caller's own task: it waits neither for the loop's next turn, nor for the one
+        after the answer. To be awaited at once, where all `is_free`.
+
+        It is for stores that carry out what was sent to them even if the caller is cancelled.
         """
-        if self._working is not None or self._alone is not None or not self._come_singly:
-            return await self.submit(request)
+        assert self.is_free
         loop = asyncio.get_running_loop()
         alone = self._alone = loop.create_future()
         try:

@@ -8,7 +8,8 @@ local FIRST_EVENT = 8
 local names = of(kind)
 local claimable = band(byte(value, AT_FLAGS), DUE) ~= 0
 local record = due_now(key, value, now)
-if record and hand_over(kind, names, {record}, now) > 0 then value, claimable = record.value, false end
+local standing = record and standing_claims(names, now) or {}
+if #standing > 0 and hand_over(kind, names, standing, {record}, now) > 0 then value, claimable = record.value, false end
 
 if call('HSETNX', names.records, key, value) == 0 then return {digits(now), '00', 0} end
 enter(names, key, value, now)

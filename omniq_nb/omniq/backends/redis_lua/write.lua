@@ -156,18 +156,22 @@ for at = 1, #heads, HEAD_SIZE do
 end
 
 -- Those to whom records are given are told when all is written.
-local function hand_over_what_is_due()
-  for kind in pairs(dirty) do
-    local due, of_kind = {}, stored[kind]
-    for key in pairs(dirty[kind]) do
-      due[#due + 1] = of_kind[key] and due_now(key, of_kind[key], now) or nil
-    end
-    claimable = claimable - hand_over(kind, of(kind), due, now)
-    for _, record in ipairs(due) do of_kind[record.key] = record.value end
+local function hand_over_of(kind, names, standing)
+  local due, of_kind = {}, stored[kind]
+  for key in pairs(dirty[kind]) do
+    due[#due + 1] = of_kind[key] and due_now(key, of_kind[key], now) or nil
   end
+  claimable = claimable - hand_over(kind, names, standing, due, now)
+  for _, record in ipairs(due) do of_kind[record.key] = record.value end
 end
 
-if claimable > 0 and claimable <= MOST_HANDED then hand_over_what_is_due() end
+if claimable > 0 and claimable <= MOST_HANDED then
+  for kind in pairs(dirty) do
+    local names = of(kind)
+    local standing = standing_claims(names, now)
+    if #standing > 0 then hand_over_of(kind, names, standing) end
+  end
+end
 if changed then write_changes() end
 if #events > 0 then write_events(events, 1, #events) end
 for i, applied in ipairs(outcomes) do outcomes[i] = applied and '1' or '0' end

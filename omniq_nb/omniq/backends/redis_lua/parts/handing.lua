@@ -64,10 +64,15 @@ local function give(kind, claim, due, now)
   return given
 end
 
--- Hand over what there is of records that are due; gives how many were.
-local function hand_over(kind, names, due, now)
+-- The claims of a kind that stand, owners and what they claim in turn; none where an earlier record waits to be claimed.
+local function standing_claims(names, now)
   local standing = call('HGETALL', names.standing)
-  if #standing == 0 or #call('ZRANGE', names.later, '-inf', digits(now), 'BYSCORE', 'LIMIT', 0, 1) > 0 then return 0 end
+  if #standing > 0 and #call('ZRANGE', names.later, '-inf', digits(now), 'BYSCORE', 'LIMIT', 0, 1) > 0 then return {} end
+  return standing
+end
+
+-- Hand over what there is of records that are due; gives how many were.
+local function hand_over(kind, names, standing, due, now)
   local ready, left = call('SMEMBERS', names.partitions), #due
   for i = 1, #standing, 2 do
     if left == 0 then break end -- however many stand, a lone record is offered to few
