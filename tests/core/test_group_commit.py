@@ -174,6 +174,23 @@ async def test_others_go_on_when_one_who_is_served_alone_is_cancelled(
     assert store.groups == [[1], [2]]
 
 
+def test_nothing_begins_anew_when_the_loop_ends_while_one_is_served_alone(store: Store) -> None:
+    commits = GroupCommit(store.carry_out, share=lambda _: 0.0, name="test")
+
+    async def ask_and_leave() -> None:
+        store.goes_on.clear()
+        asking.extend(asyncio.create_task(_carry_out(commits, n)) for n in (1, 2, 3))
+        await asyncio.sleep(0.01)
+
+    asking: list[asyncio.Task[int]] = []
+    asyncio.run(ask_and_leave())
+    assert all(task.cancelled() for task in asking)
+    assert store.groups == [[1]]
+    store.goes_on = asyncio.Event()
+    store.goes_on.set()
+    assert asyncio.run(_carry_out(commits, 4)) == 8
+
+
 async def test_finish_waits_for_all(store: Store, commits: GroupCommit[int, int]) -> None:
     futures = [commits.submit(n) for n in (90, 90, 90)]
     await commits.finish()

@@ -17,7 +17,7 @@ _ANY_GROUP_FAILS = (StoreBusyError, StoreUnavailableError)
 class GroupCommit(Generic[_Request, _Outcome]):
     """Requests of many callers, carried out in groups, one group after the other and each in the order of its requests.
 
-    A request goes out whether or not its caller still waits for it. Where a group is refused as a whole, each of its
+    A group goes out whole, whether or not all of its callers still wait. Where it is refused as a whole, each of its
     requests is tried alone, so that one caller's bad value does not fail the others.
 
     Args:
@@ -61,9 +61,15 @@ class GroupCommit(Generic[_Request, _Outcome]):
         finally:
             self._alone = None
             alone.cancel()
-            if self._waiting and not loop.is_closed():
-                self._working = loop.create_task(self._work(), name=self._name)
+            self._go_on(loop)
         return outcome
+
+    def _go_on(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Carry out what was asked for meanwhile; not where all who asked were cancelled, perhaps as the loop ends."""
+        if all(future.done() for _, future in self._waiting):
+            self._waiting.clear()
+        else:
+            self._working = loop.create_task(self._work(), name=self._name)
 
     def submit(self, request: _Request) -> asyncio.Future[_Outcome]:
         """The outcome of a request, when it is there."""
