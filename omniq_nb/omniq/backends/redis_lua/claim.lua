@@ -72,8 +72,9 @@ end
 
 promote()
 local partitions, open = served(), {}
+local several = #partitions > 1
 -- Each ready set is read in steps: as much as is wanted, where there is one set, and a share of it where there are many.
-local width = math.ceil(limit / math.max(#partitions, 1)) + (#partitions > 1 and 8 or 0)
+local width = math.ceil(limit / math.max(#partitions, 1)) + (several and 8 or 0)
 
 local function advance(source)
   source.at = source.at + 1
@@ -83,7 +84,7 @@ local function advance(source)
   end
   source.member = source.window[source.at]
   if not source.member then return false end
-  source.rank, source.created = number(source.member, 1), number(source.member, 9)
+  if several then source.rank, source.created = number(source.member, 1), number(source.member, 9) end
   return true
 end
 
@@ -94,11 +95,13 @@ end
 
 local written, taken, put_back = {}, {number_of_claim}, 0
 local due_at = now + lease
+local times = times_of(now, due_at)
 
 local function claim(member, partition, key, value)
-  local taken_value, its_partition, state, its_due_at = claimed(kind, key, value, owner, now, due_at)
+  local taken_value, its_partition, state, its_due_at = claimed(kind, key, value, owner, now, times)
+  local its_place = sub(member, 1, #member - #key)
   -- An entry that a write by a clock which had gone back, or a hand, has left behind is none.
-  if place(value) .. key ~= member then return end
+  if place(value) ~= its_place then return end
   if its_due_at then
     -- The clock has gone back since it was made ready. Its entry is about to go, and would be its only one.
     add(names.later, key, its_due_at)
@@ -109,7 +112,7 @@ local function claim(member, partition, key, value)
     remove(key_set(names, partition, state), key)
     add(key_set(names, partition, RUNNING), key, 0)
   end
-  enqueue(names, key, partition, place(value), due_at, now)
+  enqueue(names, key, partition, its_place, due_at, now)
   written[#written + 1] = key
   written[#written + 1] = taken_value
   found[#found + 1] = key

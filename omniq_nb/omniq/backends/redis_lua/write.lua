@@ -37,15 +37,16 @@ end
 local function read()
   local keys, at = {}, argument
   for head = 1, #heads, HEAD_SIZE do
-    local code, kind, _, count = head_at(head)
-    if ARGUMENTS[code] then
+    local code, kind = byte(heads, head, head + 1)
+    if code == APPEND then
+      local _, _, _, count = head_at(head)
+      at = at + count
+    elseif code ~= BEGIN then
       kind = ARGV[first_kind + kind]
       local of_kind = keys[kind] or {}
       keys[kind] = of_kind
       of_kind[#of_kind + 1] = ARGV[at]
       at = at + ARGUMENTS[code]
-    else
-      at = at + count
     end
   end
   for kind, names in pairs(keys) do

@@ -51,10 +51,11 @@ end
 -- and values, each with its length before it.
 local function give(kind, claim, due, now)
   local told, size, given = {pack('>I4', #kind), kind, pack('>I4', #claim.owner), claim.owner}, 0, 0
+  local times = times_of(now, now + claim.lease)
   for _, record in ipairs(taken_by(claim, due)) do
     size = size + #record.value
     if given == claim.limit or size > LARGEST_HANDED then break end
-    record.value = claimed(kind, record.key, record.value, claim.owner, now, now + claim.lease)
+    record.value = claimed(kind, record.key, record.value, claim.owner, now, times)
     record.is_taken, given = true, given + 1
     local at = #told
     told[at + 1], told[at + 2] = pack('>I4', #record.key), record.key
