@@ -18,6 +18,7 @@ from omniq.backends.redis import RedisDriver
 from omniq.backends.redis_errors import EvictionWarning
 from omniq.backends.redis_server import SCHEMA_VERSION
 from omniq.errors import (
+    DuplicateTaskError,
     OptionError,
     StoreAlteredError,
     StoreCorruptError,
@@ -250,6 +251,9 @@ async def test_full_memory_is_one_clear_line_and_nothing_accepted_is_lost(make_a
         assert_one_line(caught.value, "memory is full", "maxmemory")
         assert (await app.stats()).totals == {"pending": len(accepted)}
         assert {task.id for task in (await app.list_tasks(limit=10_000)).tasks} == set(accepted)
+        # What is there already is told as ever: who asks once more, since the answer was lost, must hear of it.
+        with pytest.raises(DuplicateTaskError):
+            await app.enqueue("f", task_id=accepted[0])
         # A batch is refused as a whole, and what is purged makes room.
         with pytest.raises(StoreFullError):
             await app.task(name="g")(_nothing).map(["x" * 5000] * 100)
@@ -395,6 +399,7 @@ async def test_record_that_was_overwritten_is_one_clear_error(server: RedisServe
             lambda: driver.get([("task", "a")]),
             lambda: driver.claim("task", None, "me", 10, SECOND),
             lambda: driver.write([Insert(_record("a"))]),
+            lambda: driver.write([Insert(_record("a")), Append((), 0)]),
             lambda: driver.scan(Filter(kind="task")),
         ):
             with pytest.raises(StoreAlteredError) as caught:
@@ -445,6 +450,25 @@ async def test_scripts_that_the_server_forgot_are_sent_again(server: RedisServer
                 client.script_flush()
             assert await driver.write([Insert(_record(f"{n}"))]) == [True]
         assert await driver.count("task") == {("default", "pending"): 3}
+
+
+@pytest.mark.parametrize("needs", ["one call", "another connection", "the script"])
+async def test_write_is_carried_out_and_told_of_though_its_caller_is_gone(server: RedisServer, needs: str) -> None:
+    async with Proxy(server.port) as proxy, RedisDriver(_through(server, proxy)) as driver:
+        with driver.watch() as changes:
+            if needs == "the script":
+                with server.client() as client:
+                    client.script_flush()
+            elif needs == "another connection":
+                proxy.cut()
+                await asyncio.sleep(0.05)
+            changes.clear()
+            writing = asyncio.create_task(driver.write([Insert(_record("a")), Append((), 0)]))
+            await asyncio.sleep(0)
+            writing.cancel()
+            assert await changes.wait(30)
+        assert writing.cancelled()
+        assert await driver.count("task") == {("default", "pending"): 1}
 
 
 # --- clocks ---

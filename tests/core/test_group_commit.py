@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import pytest
 from omniq.errors import StoreUnavailableError
@@ -18,8 +19,13 @@ class Store:
         self.goes_on.set()
 
     async def carry_out(self, group: list[int]) -> list[int]:
+        return await self.begin(group)()
+
+    def begin(self, group: list[int]) -> Callable[[], Awaitable[list[int]]]:
         self.groups.append(group)
-        await asyncio.sleep(0)
+        return lambda: self._answer(group)
+
+    async def _answer(self, group: list[int]) -> list[int]:
         await self.goes_on.wait()
         if 1000 in group:
             raise StoreUnavailableError("a store")
@@ -38,8 +44,10 @@ async def commits(store: Store) -> GroupCommit[int, int]:
     return GroupCommit(store.carry_out, share=lambda n: abs(n) / 100, name="test")
 
 
-async def _carry_out(commits: GroupCommit[int, int], n: int) -> int:
-    return await (commits.carry_out(n) if commits.is_free else commits.submit(n))
+@pytest.fixture
+async def prompt(store: Store) -> GroupCommit[int, int]:
+    """Of a store to which a request can be sent without waiting."""
+    return GroupCommit(store.carry_out, share=lambda n: abs(n) / 100, name="test", begin=store.begin)
 
 
 async def test_what_is_asked_for_in_one_turn_goes_out_together(store: Store, commits: GroupCommit[int, int]) -> None:
@@ -118,77 +126,65 @@ async def test_nobody_waits_for_ever_when_the_loop_ends_while_a_group_is_taken_a
     assert [type(each) for each in outcomes] == [asyncio.CancelledError] * 3
 
 
-async def test_who_comes_alone_is_served_at_once(store: Store, commits: GroupCommit[int, int]) -> None:
-    asking = asyncio.create_task(_carry_out(commits, 1))
-    asyncio.get_running_loop().call_soon(lambda: store.groups.append([0]))  # in the turn in which the task begins
-    assert await asking == 2
-    assert store.groups == [[1], [0]]
+async def test_who_comes_alone_is_served_at_once(store: Store, prompt: GroupCommit[int, int]) -> None:
+    asked = prompt.submit(1)
+    assert store.groups == [[1]]
+    assert await asked == 2
     with pytest.raises(ValueError, match="negative"):
-        await _carry_out(commits, -1)
-    assert await _carry_out(commits, 3) == 6
+        await prompt.submit(-1)
+    asked = prompt.submit(3)
+    assert store.groups == [[1], [-1], [3]], "of one that is refused, nothing is tried again"
+    assert await asked == 6
 
 
-async def test_who_comes_while_one_is_served_alone_waits_for_his_end(
-    store: Store, commits: GroupCommit[int, int]
-) -> None:
+async def test_who_comes_meanwhile_waits_until_the_first_is_served(store: Store, prompt: GroupCommit[int, int]) -> None:
     store.goes_on.clear()
-    first, *others = (asyncio.create_task(_carry_out(commits, n)) for n in (1, 2, 3))
+    asked = [prompt.submit(n) for n in (1, 2, 3)]
     await asyncio.sleep(0)
-    submitted = commits.submit(4)
-    await asyncio.sleep(0.01)
+    asked.append(prompt.submit(4))
+    await asyncio.sleep(0)
     assert store.groups == [[1]]
     store.goes_on.set()
-    assert await asyncio.gather(first, *others, submitted) == [2, 4, 6, 8]
+    assert await asyncio.gather(*asked) == [2, 4, 6, 8]
     assert store.groups == [[1], [2, 3, 4]]
 
 
-async def test_who_comes_with_others_waits_for_them_until_one_comes_alone_again(
-    store: Store, commits: GroupCommit[int, int]
+async def test_those_who_come_together_go_together_until_one_comes_alone(
+    store: Store, prompt: GroupCommit[int, int]
 ) -> None:
     for expected in ([[1], [2, 3]], [[1, 2, 3]], [[1, 2, 3]]):
         store.groups.clear()
-        assert await asyncio.gather(*(_carry_out(commits, n) for n in (1, 2, 3))) == [2, 4, 6]
+        assert await asyncio.gather(*(prompt.submit(n) for n in (1, 2, 3))) == [2, 4, 6]
         assert store.groups == expected
-    assert await _carry_out(commits, 4) == 8
-    await commits.finish()
-    store.groups.clear()
-    await asyncio.gather(*(_carry_out(commits, n) for n in (1, 2, 3)))
+    assert await prompt.submit(4) == 8
+    prompt.submit(5)
+    assert store.groups == [[1, 2, 3], [4], [5]]
+    await prompt.finish()
+
+
+async def test_who_was_sent_at_once_is_served_though_its_caller_is_gone(
+    store: Store, prompt: GroupCommit[int, int]
+) -> None:
+    store.goes_on.clear()
+    gone, also_gone, other = (prompt.submit(n) for n in (1, 2, 3))
+    await asyncio.sleep(0)
+    gone.cancel()
+    also_gone.cancel()
+    store.goes_on.set()
+    assert await other == 6
     assert store.groups == [[1], [2, 3]]
 
 
-async def test_others_go_on_when_one_who_is_served_alone_is_cancelled(
-    store: Store, commits: GroupCommit[int, int]
+async def test_nobody_waits_for_ever_when_the_loop_ends_while_one_is_served_at_once(
+    store: Store, prompt: GroupCommit[int, int]
 ) -> None:
     store.goes_on.clear()
-    gone = asyncio.create_task(_carry_out(commits, 1))
-    other = asyncio.create_task(_carry_out(commits, 2))
-    finishing = asyncio.create_task(commits.finish())
-    await asyncio.sleep(0.01)
-    gone.cancel()
-    await asyncio.wait([gone])
-    assert gone.cancelled()
-    assert not finishing.done()
-    store.goes_on.set()
-    assert await other == 4
-    await finishing
-    assert store.groups == [[1], [2]]
-
-
-def test_nothing_begins_anew_when_the_loop_ends_while_one_is_served_alone(store: Store) -> None:
-    commits = GroupCommit(store.carry_out, share=lambda _: 0.0, name="test")
-
-    async def ask_and_leave() -> None:
-        store.goes_on.clear()
-        asking.extend(asyncio.create_task(_carry_out(commits, n)) for n in (1, 2, 3))
-        await asyncio.sleep(0.01)
-
-    asking: list[asyncio.Task[int]] = []
-    asyncio.run(ask_and_leave())
-    assert all(task.cancelled() for task in asking)
-    assert store.groups == [[1]]
-    store.goes_on = asyncio.Event()
-    store.goes_on.set()
-    assert asyncio.run(_carry_out(commits, 4)) == 8
+    asked = [prompt.submit(n) for n in (1, 2)]
+    await asyncio.sleep(0)
+    (task,) = [each for each in asyncio.all_tasks() if each.get_name() == "test"]
+    task.cancel()
+    outcomes = await asyncio.gather(*asked, return_exceptions=True)
+    assert [type(each) for each in outcomes] == [asyncio.CancelledError] * 2
 
 
 async def test_finish_waits_for_all(store: Store, commits: GroupCommit[int, int]) -> None:
@@ -196,16 +192,6 @@ async def test_finish_waits_for_all(store: Store, commits: GroupCommit[int, int]
     await commits.finish()
     assert all(future.done() for future in futures)
     assert len(store.groups) == 3
-    store.goes_on.clear()
-    alone = asyncio.create_task(_carry_out(commits, 1))
-    await asyncio.sleep(0)
-    finishing = asyncio.create_task(commits.finish())
-    await asyncio.sleep(0.01)
-    assert not finishing.done()
-    store.goes_on.set()
-    await finishing
-    await asyncio.wait([alone])
-    assert alone.result() == 2
 
 
 def test_loop_that_ended_before_a_group_went_out_does_not_hold_up_the_next_loop() -> None:

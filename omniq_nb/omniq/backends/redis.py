@@ -37,7 +37,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from itertools import chain, islice
 from typing import Any, ClassVar, Unpack
 
@@ -70,7 +70,7 @@ from . import redis_scripts as scripts
 from .redis_clock import StoreClock, monotonic
 from .redis_codec import LARGEST, Batch, Packer, read_moment, unpack_handed, unpack_record
 from .redis_errors import UnansweredError, translate
-from .redis_link import Link
+from .redis_link import Link, Sent
 from .redis_listener import Listener
 from .redis_place import Place
 from .redis_scripts import Script
@@ -141,7 +141,7 @@ class RedisDriver(RemoteDriver):
         self._name = secrets.token_hex(8).encode()
         self._writes = self._claims = 0
         self._packer = Packer()
-        self._commits = GroupCommit(self._send, share=_share, name="omniq-redis-writes")
+        self._commits = GroupCommit(self._send, share=_share, name="omniq-redis-writes", begin=self._begin)
         self._claiming = asyncio.Lock()
         self._listener = Listener(
             link, self._name, lambda claimable: self._watchers.notify(claimable=claimable, own=False), self._receive
@@ -180,38 +180,57 @@ class RedisDriver(RemoteDriver):
         link = self._open_link()
         return await self.call(lambda: link.run(script, *arguments), repeat=True)
 
-    async def _run_timed(self, link: Link, script: Script, *arguments: Any) -> list[Any]:
-        """Run a script that is told the moment, or tells it: its first argument, and the first part of its answer."""
-        clock = self.clock
-        sent_at = monotonic()
-        given = b"" if isinstance(clock, StoreClock) else clock()
+    async def _run_timed(
+        self, link: Link, script: Script, *arguments: Any, ahead: tuple[int, Sent] | None = None
+    ) -> list[Any]:
+        """Run a script that is told the moment, or tells it: its first argument, and the first part of its answer.
+
+        Args:
+            link: To the server.
+            script: The script.
+            *arguments: Its others.
+            ahead: What `_send_ahead` gave, if it did.
+        """
+        sent_at, sent = ahead or (monotonic(), None)
         answer: list[Any]
-        shown, *answer = await link.run(script, given, *arguments)
-        if isinstance(clock, StoreClock):
-            clock.learn(sent_at, int(shown))
+        shown, *answer = await link.run(script, self._given_moment(), *arguments, sent=sent)
+        if isinstance(self.clock, StoreClock):
+            self.clock.learn(sent_at, int(shown))
         return answer
 
-    async def _run_once(self, link: Link, script: Script, number: int, *arguments: Any) -> list[Any]:
+    def _send_ahead(self, link: Link, script: Script, *arguments: Any) -> tuple[int, Sent] | None:
+        """Send a script's call before anybody awaits its answer, if nothing is in its way; gives when, and the call."""
+        sent_at = monotonic()
+        sent = None if self.breaker.is_open else link.send(script, self._given_moment(), *arguments)
+        return sent and (sent_at, sent)
+
+    def _given_moment(self) -> Any:
+        return b"" if isinstance(self.clock, StoreClock) else self.clock()
+
+    async def _run_once(
+        self, link: Link, script: Script, number: int, *arguments: Any, ahead: tuple[int, Sent] | None = None
+    ) -> list[Any]:
         """Run a script that must not run twice, though it be sent twice because an answer was lost.
 
         The script notes what the writer's last call did, by its number, and says so when it is asked again.
         """
-        again = sent = False
+        again = unanswered = False
 
         async def attempt() -> list[Any]:
-            nonlocal again, sent
+            nonlocal again, unanswered, ahead
             repeated, again = "1" if again else "", True
+            sent, ahead = ahead, None
             try:
-                return await self._run_timed(link, script, self._name, number, repeated, *arguments)
+                return await self._run_timed(link, script, self._name, number, repeated, *arguments, ahead=sent)
             except UnansweredError:
-                sent = True
+                unanswered = True
                 raise
 
         try:
             return await self.call(attempt, repeat=True)
         except StoreUnavailableError as error:
             # The last try may not have got there, and an earlier one have.
-            error.sent = error.sent or sent
+            error.sent = error.sent or unanswered or ahead is not None
             raise
 
     # --- writes ---
@@ -283,25 +302,35 @@ class RedisDriver(RemoteDriver):
             batch = self._packer.pack(ops[start : start + _OPS_PER_BATCH], outcomes)
             if batch.size > LARGEST and any(len(each) > LARGEST for each in batch.arguments):
                 raise ValueTooLargeError(self.url, f"more than {LARGEST // 1_000_000} MB")
-            commits = self._commits
-            outcomes += await (commits.carry_out(batch) if commits.is_free else commits.submit(batch))
+            outcomes += await self._commits.submit(batch)
         return outcomes
 
     async def _send(self, batches: list[Batch]) -> list[list[bool]]:
+        return await self._begin(batches)()
+
+    def _begin(self, batches: list[Batch]) -> Callable[[], Awaitable[list[list[bool]]]]:
+        """Send a group of batches, if it can be sent at once; gives how to come to the outcomes."""
         link = self._link
         assert link is not None
         self._writes += 1
+        number, (script, *arguments) = self._writes, self._applying(batches)
+        ahead = self._send_ahead(link, script, self._name, number, "", *arguments)
+
+        async def outcomes() -> list[list[bool]]:
+            said, claimable = await self._run_once(link, script, number, *arguments, ahead=ahead)
+            self._watchers.notify(claimable=bool(claimable), own=True)
+            each = iter(said)
+            return [[applied == _APPLIED for applied in islice(each, batch.operations)] for batch in batches]
+
+        return outcomes
+
+    def _applying(self, batches: list[Batch]) -> tuple[Any, ...]:
+        """The script that applies a group of batches, and its arguments."""
         first, kinds = batches[0], self._packer.kinds
         if len(batches) == 1 and (kind := self._packer.added_kind(first)) is not None:
-            said, claimable = await self._run_once(link, scripts.ADDITION, self._writes, kind, *first.arguments)
-        else:
-            heads, arguments = b"".join([batch.heads for batch in batches]), [batch.arguments for batch in batches]
-            said, claimable = await self._run_once(
-                link, scripts.WRITE, self._writes, heads, len(kinds), *kinds, *chain.from_iterable(arguments)
-            )
-        self._watchers.notify(claimable=bool(claimable), own=True)
-        outcomes = iter(said)
-        return [[each == _APPLIED for each in islice(outcomes, batch.operations)] for batch in batches]
+            return scripts.ADDITION, kind, *first.arguments
+        heads, arguments = b"".join([batch.heads for batch in batches]), [batch.arguments for batch in batches]
+        return scripts.WRITE, heads, len(kinds), *kinds, *chain.from_iterable(arguments)
 
     # --- hints ---
 

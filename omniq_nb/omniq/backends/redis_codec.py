@@ -1,8 +1,8 @@
 """What lies in Redis, byte by byte: records, events, and the operations that a script applies.
 
 A record is one string: a header of fixed length with every number, then partition, state, owner and body. The scripts
-read the header with the same format (``redis_lua/common.lua``). Numbers that indexes sort by are stored with 2**63
-added, so that their bytes sort as they do.
+read the header with the same format (``redis_lua/parts``). Numbers that indexes sort by are stored with 2**63 added, so
+that their bytes sort as they do.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def unpack_record(kind: str, key: str, value: bytes) -> Record:
 
 
 def unpack_handed(told: bytes) -> tuple[str, str, list[Record]]:
-    """The kind, the owner, and the records that he was given, from what ``write.lua`` tells.
+    """The kind, the owner, and the records that he was given, from what ``parts/handing.lua`` tells.
 
     Raises:
         ValueError: It is none of OmniQ's.

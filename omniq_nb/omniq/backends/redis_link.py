@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from redis import exceptions as errors
 from redis.asyncio.connection import Connection
@@ -124,7 +124,7 @@ class Pipe:
         if future is None or future.done():
             return  # nobody wants to know, or its caller was cancelled
         if isinstance(answer, Exception):
-            future.set_exception(answer)
+            _fail(future, answer)
         else:
             future.set_result(answer)
 
@@ -135,13 +135,25 @@ class Pipe:
             if future is not None and not future.done():
                 unanswered = UnansweredError(str(error))
                 unanswered.__cause__ = error
-                future.set_exception(unanswered)
+                _fail(future, unanswered)
         if self._watching is not None:
             self._watching.cancel()
 
     async def close(self) -> None:
         """Let go of the connection; what is still unanswered fails."""
         await self._wire.close()
+
+
+def _fail(future: asyncio.Future[Any], error: Exception) -> None:
+    future.set_exception(error)
+    future.exception()  # whoever is interested asks for it
+
+
+class Sent(NamedTuple):
+    """A call that is on its way."""
+
+    pipe: Pipe
+    answer: asyncio.Future[Any]
 
 
 class Link:
@@ -167,14 +179,29 @@ class Link:
         """The key that stands for all others."""
         return self._meta
 
-    async def run(self, script: Script, *arguments: Any) -> Any:
+    def send(self, script: Script, *arguments: Any) -> Sent | None:
+        """Send a script's call at once, for `run` to await its answer. ``None``: nothing is connected now."""
+        pipe = self._pipe
+        if pipe is None or not pipe.is_open:
+            return None
+        return Sent(pipe, pipe.call(self._running(script, arguments), tells=script.tells))
+
+    def _running(self, script: Script, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        return "EVALSHA", script.digest, 1, self._meta, *arguments
+
+    async def run(self, script: Script, *arguments: Any, sent: Sent | None = None) -> Any:
         """Run a script.
+
+        Args:
+            script: The script.
+            *arguments: Its arguments.
+            sent: The call, if it was sent already.
 
         Raises:
             RedisError: `UnansweredError` if it may have run.
         """
         try:
-            return await self._call(("EVALSHA", script.digest, 1, self._meta, *arguments), tells=script.tells)
+            return await self._call(self._running(script, arguments), tells=script.tells, sent=sent)
         except errors.NoScriptError:
             return await self.call("EVAL", script.source, 1, self._meta, *arguments)
 
@@ -186,13 +213,16 @@ class Link:
         """
         return await self._call(command)
 
-    async def _call(self, command: tuple[Any, ...], *, tells: bool = False) -> Any:
+    async def _call(self, command: tuple[Any, ...], *, tells: bool = False, sent: Sent | None = None) -> Any:
         for _ in range(_MOVES):
-            pipe = self._pipe
-            if pipe is None or not pipe.is_open:
-                pipe = await self._reconnect()
+            if sent is None:
+                pipe = self._pipe
+                if pipe is None or not pipe.is_open:
+                    pipe = await self._reconnect()
+                sent = Sent(pipe, pipe.call(command, tells=tells))
+            (pipe, answer), sent = sent, None
             try:
-                return await pipe.call(command, tells=tells)
+                return await answer
             except errors.MovedError as error:
                 self._follow(pipe, error)
             except errors.ReadOnlyError:

@@ -36,11 +36,11 @@ def _script(name: str, *parts: str, tells: bool = False) -> Script:
 
 
 # Functions are made anew each time that a script runs, which takes half of what Redis takes for a little command. So a
-# script has no parts that it does not need.
+# script has no parts of which it needs nothing.
 WRITE = _script("write", "many", "changes", "entries", "claimed", "handing", "log", "call", tells=True)
 ADDITION = _script("addition", "at_once", "entries", "claimed", "handing", "log", "call", tells=True)
-CLAIM = _script("claim", "many", "changes", "entries", "claimed")
-SCAN = _script("scan", "many")
+CLAIM = _script("claim", "many", "merge", "changes", "entries", "claimed")
+SCAN = _script("scan", "many", "merge")
 EXPIRED = _script("expired", "many")
 COUNT = _script("count")
 NEXT_DUE = _script("next_due")

@@ -11,19 +11,24 @@ from ..errors import StoreBusyError, StoreUnavailableError
 _Request = TypeVar("_Request")
 _Outcome = TypeVar("_Outcome")
 
+_Group = list[tuple[_Request, "asyncio.Future[_Outcome]"]]
+_Rest = Callable[[], Awaitable[Sequence[_Outcome]]]
+
 _ANY_GROUP_FAILS = (StoreBusyError, StoreUnavailableError)
 
 
 class GroupCommit(Generic[_Request, _Outcome]):
     """Requests of many callers, carried out in groups, one group after the other and each in the order of its requests.
 
-    A group goes out whole, whether or not all of its callers still wait. Where it is refused as a whole, each of its
+    A request goes out whether or not its caller still waits for it. Where a group is refused as a whole, each of its
     requests is tried alone, so that one caller's bad value does not fail the others.
 
     Args:
         carry_out: Carries out a group, all of it or nothing; gives the outcome of each request.
         share: The part of the largest group that a request makes up.
         name: Of the task that does it.
+        begin: Does the beginning of what ``carry_out`` does, without waiting for anything, and gives the rest. Where it
+            is there, and requests come one at a time, one begins when it is asked for, a turn of the loop sooner.
     """
 
     def __init__(
@@ -32,44 +37,15 @@ class GroupCommit(Generic[_Request, _Outcome]):
         *,
         share: Callable[[_Request], float],
         name: str,
+        begin: Callable[[list[_Request]], _Rest[_Outcome]] | None = None,
     ) -> None:
         self._carry_out = carry_out
         self._share = share
         self._name = name
-        self._waiting: list[tuple[_Request, asyncio.Future[_Outcome]]] = []
-        self._working: asyncio.Task[None] | None = None
-        # What is under way in its caller's own task, and whether requests come one at a time.
-        self._alone: asyncio.Future[None] | None = None
+        self._begin = begin
         self._come_singly = True
-
-    @property
-    def is_free(self) -> bool:
-        """Whether requests come one at a time, and none is under way: then `carry_out` is sooner than `submit`."""
-        return self._working is None and self._alone is None and self._come_singly
-
-    async def carry_out(self, request: _Request) -> _Outcome:
-        """Carry a request out in the caller's own task: it waits neither for the loop's next turn, nor for the one
-        after the answer. To be awaited at once, where all `is_free`.
-
-        It is for stores that carry out what was sent to them even if the caller is cancelled.
-        """
-        assert self.is_free
-        loop = asyncio.get_running_loop()
-        alone = self._alone = loop.create_future()
-        try:
-            (outcome,) = await self._carry_out([request])
-        finally:
-            self._alone = None
-            alone.cancel()
-            self._go_on(loop)
-        return outcome
-
-    def _go_on(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Carry out what was asked for meanwhile; not where all who asked were cancelled, perhaps as the loop ends."""
-        if all(future.done() for _, future in self._waiting):
-            self._waiting.clear()
-        else:
-            self._working = loop.create_task(self._work(), name=self._name)
+        self._waiting: _Group[_Request, _Outcome] = []
+        self._working: asyncio.Task[None] | None = None
 
     def submit(self, request: _Request) -> asyncio.Future[_Outcome]:
         """The outcome of a request, when it is there."""
@@ -80,19 +56,29 @@ class GroupCommit(Generic[_Request, _Outcome]):
             self._working = None
         future: asyncio.Future[_Outcome] = loop.create_future()
         self._waiting.append((request, future))
-        if self._working is None and self._alone is None:
-            # It begins in the loop's next turn, with all that is asked for in this one.
-            self._working = loop.create_task(self._work(), name=self._name)
+        if self._working is None:
+            group, rest = self._begin_at_once()
+            # What has not begun does so in the loop's next turn, with all that is asked for in this one.
+            self._working = loop.create_task(self._work(group, rest), name=self._name)
         return future
+
+    def _begin_at_once(self) -> tuple[_Group[_Request, _Outcome], _Rest[_Outcome] | None]:
+        """Begin with a lone request, if it can be; gives it and the rest."""
+        if self._begin is None or not self._come_singly:
+            return [], None
+        group = self._next_group()
+        return group, self._begin([request for request, _ in group])
 
     async def finish(self) -> None:
         """Wait until everything that was asked for is done."""
-        while under_way := [each for each in (self._alone, self._working) if each is not None and not each.done()]:
-            await asyncio.wait(under_way)
+        while self._working is not None and not self._working.done():
+            await asyncio.wait([self._working])
 
-    async def _work(self) -> None:
-        group: list[tuple[_Request, asyncio.Future[_Outcome]]] = []
+    async def _work(self, group: _Group[_Request, _Outcome], rest: _Rest[_Outcome] | None) -> None:
+        """Carry out group after group; of the first one, if there is one, only the rest."""
         try:
+            if rest is not None:
+                await self._settle(group, rest)
             while self._waiting:
                 group = self._next_group()
                 await self._settle(group)
@@ -104,7 +90,7 @@ class GroupCommit(Generic[_Request, _Outcome]):
         finally:
             self._working = None
 
-    def _next_group(self) -> list[tuple[_Request, asyncio.Future[_Outcome]]]:
+    def _next_group(self) -> _Group[_Request, _Outcome]:
         taken, end = 0.0, 0
         for request, _ in self._waiting:
             taken += self._share(request)
@@ -115,9 +101,9 @@ class GroupCommit(Generic[_Request, _Outcome]):
         self._come_singly = len(group) == 1
         return group
 
-    async def _settle(self, group: list[tuple[_Request, asyncio.Future[_Outcome]]]) -> None:
+    async def _settle(self, group: _Group[_Request, _Outcome], rest: _Rest[_Outcome] | None = None) -> None:
         try:
-            outcomes = await self._carry_out([request for request, _ in group])
+            outcomes = await (self._carry_out([request for request, _ in group]) if rest is None else rest())
         except Exception as error:  # noqa: BLE001 -- each caller gets it as his own exception
             if len(group) == 1 or isinstance(error, _ANY_GROUP_FAILS):
                 _fail(group, error)
@@ -130,7 +116,7 @@ class GroupCommit(Generic[_Request, _Outcome]):
                     future.set_result(outcome)
 
 
-def _fail(group: list[tuple[_Request, asyncio.Future[_Outcome]]], error: Exception) -> None:
+def _fail(group: _Group[_Request, _Outcome], error: Exception) -> None:
     for _, future in group:
         if not future.done():
             future.set_exception(error)

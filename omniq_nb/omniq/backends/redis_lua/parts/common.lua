@@ -27,10 +27,6 @@ local function place(value)
   return sub(value, 2, 17)
 end
 
-local function fence(value)
-  return sub(value, 10, 25)
-end
-
 local function digits(number)
   return string.format('%.0f', number)
 end

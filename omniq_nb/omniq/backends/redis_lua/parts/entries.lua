@@ -31,12 +31,10 @@ local function enqueue(names, key, partition, its_place, due_at, now)
   end
 end
 
--- Put a record's entries into the indexes; says whether it can be claimed, now or later.
+-- Put a record's entries into the indexes.
 local function enter(names, key, value, now)
   local flags, partition, state = tail(value)
   add(key_set(names, partition, state), key, 0)
   if band(flags, EXPIRES) ~= 0 then add(names.expiry, sub(value, AT_EXPIRES, AT_EXPIRES + 7) .. key, 0) end
-  if band(flags, DUE) == 0 then return false end
-  enqueue(names, key, partition, place(value), number(value, AT_DUE), now)
-  return true
+  if band(flags, DUE) ~= 0 then enqueue(names, key, partition, place(value), number(value, AT_DUE), now) end
 end

@@ -39,10 +39,10 @@ end
 -- A claim that would find anything else has to look for itself.
 local function may_be_given(claim, ready, now)
   if claim.until_ < now then return false end
-  local listed = {}
-  for _, partition in ipairs(claim.partitions) do listed[partition] = true end
+  local named = {}
+  for _, partition in ipairs(claim.partitions) do named[partition] = true end
   for _, partition in ipairs(ready) do
-    if (claim.every and not listed[partition]) or (not claim.every and listed[partition]) then return false end
+    if (claim.every and not named[partition]) or (not claim.every and named[partition]) then return false end
   end
   return call('PUBSUB', 'SHARDNUMSUB', prefix .. 'handed:' .. claim.writer)[2] > 0
 end
