@@ -7,7 +7,7 @@ import re
 import textwrap
 from collections.abc import Iterator
 
-from .table import LINE, PHRASES, TWINS, WORDS
+from .table import LEFT_OUT, LINE, PHRASES, TWINS, WORDS
 
 Documented = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -39,6 +39,8 @@ def docstring(node: Documented, indent: int) -> list[str]:
 def _fitted(lines: list[str], width: int) -> Iterator[str]:
     """The lines; paragraphs that the twins' names have made too wide are broken anew."""
     for paragraph in _paragraphs(lines):
+        if paragraph[0].strip().partition(":")[0] in LEFT_OUT:
+            continue
         if max(map(len, paragraph)) <= width:
             yield from paragraph
         else:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from .annotations import accepted, has_twin, head, names_in, parameters, parsed, renamed, union, unwrapped, wrapped
 from .docstrings import docstring
-from .table import ATTRIBUTE_TYPES, LATE, METHODS, SOURCE_OF, GeneratorError
+from .table import ATTRIBUTE_TYPES, LATE, LEFT_OUT, METHODS, SOURCE_OF, GeneratorError
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -37,6 +37,9 @@ def signature(node: Function) -> str:
     copy = ast.parse(f"def f({ast.unparse(node.args)}): ...").body[0]
     if not isinstance(copy, ast.FunctionDef):
         raise GeneratorError(f"can't copy the parameters of {node.name}")
+    kept = [at for at, each in enumerate(copy.args.kwonlyargs) if each.arg not in LEFT_OUT]
+    copy.args.kwonlyargs = [copy.args.kwonlyargs[at] for at in kept]
+    copy.args.kw_defaults = [copy.args.kw_defaults[at] for at in kept]
     for each in all_arguments(copy.args):
         if each.annotation is not None:
             each.annotation = accepted(each.annotation)
@@ -50,7 +53,8 @@ def passed_on(arguments: ast.arguments) -> str:
     passed = [unwrapped(each.annotation, each.arg) for each in positional]
     if arguments.vararg is not None:
         passed.append(f"*{_without_twins(arguments.vararg)}")
-    passed += [f"{each.arg}={unwrapped(each.annotation, each.arg)}" for each in arguments.kwonlyargs]
+    named = [each for each in arguments.kwonlyargs if each.arg not in LEFT_OUT]
+    passed += [f"{each.arg}={unwrapped(each.annotation, each.arg)}" for each in named]
     if arguments.kwarg is not None:
         passed.append(f"**{_without_twins(arguments.kwarg)}")
     return ", ".join(passed)

@@ -110,3 +110,6 @@ So it can be used in a script, a thread or a cell, whether or not an event loop 
     (r"\bawaiting\b", "waiting for"),
 )
 """What a docstring says otherwise of a twin: patterns and replacements, in this order."""
+
+LEFT_OUT = {"connection"}
+"""Parameters that a twin has not: they take objects of the caller's own loop, and twins work on another one."""

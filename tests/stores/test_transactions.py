@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
+from collections.abc import Callable
 from typing import Any
 
 import asyncpg
@@ -52,3 +55,23 @@ async def test_a_transaction_that_is_rolled_back_leaves_nothing(app: AsyncOmniQ,
 async def test_other_stores_refuse_it(make_app: Any) -> None:
     with pytest.raises(OptionError, match="PostgreSQL, and Memory can't: leave it out"):
         await make_app("memory://").enqueue("one", connection=object())
+
+
+async def test_a_connection_of_another_loop_is_refused(app: AsyncOmniQ) -> None:
+    """To use it here would bring the interpreter down, now and then."""
+
+    async def elsewhere(enqueue: Callable[[Any], concurrent.futures.Future[Any]]) -> None:
+        connection = await asyncpg.connect(bare(app.config.url))
+        try:
+            async with connection.transaction():
+                with pytest.raises(OptionError, match="belongs to another event loop"):
+                    await asyncio.wrap_future(enqueue(connection))
+        finally:
+            await connection.close()
+
+    here = asyncio.get_running_loop()
+
+    def enqueue(connection: Any) -> concurrent.futures.Future[Any]:
+        return asyncio.run_coroutine_threadsafe(app.enqueue("one", connection=connection), here)
+
+    await asyncio.to_thread(asyncio.run, elsewhere(enqueue))

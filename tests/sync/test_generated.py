@@ -94,7 +94,8 @@ def test_every_public_name_has_a_twin_of_the_same_signature(original: type, twin
         ours, theirs = ours.fget, theirs.fget
     ours, theirs = inspect.unwrap(getattr(ours, "__func__", ours)), inspect.unwrap(getattr(theirs, "__func__", theirs))
     assert not inspect.iscoroutinefunction(ours)
-    assert shape(ours) == [(*each[:3], as_twins(each[3])) for each in shape(theirs)]
+    # A connection of the caller's own is one of his loop, and a twin works on another.
+    assert shape(ours) == [(*each[:3], as_twins(each[3])) for each in shape(theirs) if each[0] != "connection"]
     returned = inspect.signature(ours).return_annotation
     assert parts_of(returned) == parts_of(as_twins(inspect.signature(theirs).return_annotation))
 

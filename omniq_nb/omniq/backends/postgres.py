@@ -274,6 +274,8 @@ class PostgresDriver(RemoteDriver):
             raise OptionError(
                 "connection=... is an asyncpg connection inside a transaction: `async with connection.transaction():`"
             )
+        if connection._loop is not asyncio.get_running_loop():  # noqa: SLF001 -- asyncpg has no public way to ask
+            raise OptionError("connection=... belongs to another event loop: use it, and an AsyncOmniQ, on its own")
         batch = Batch([ops])
         # The hint goes out when the caller's transaction is committed, to this driver's own watchers as well.
         hint = self._hints.payload(claimable=_claimable(ops), own=False)

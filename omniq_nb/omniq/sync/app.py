@@ -161,8 +161,6 @@ class OmniQ(AppTwin, DisplayedTwin):
         func: str | SyncTaskFunction[..., Any] | TaskFunction[..., Any],
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
-        *,
-        connection: Any = None,
         **options: Unpack[TaskOptions],
     ) -> SyncTaskHandle[Any]:
         """Send one call to the workers.
@@ -171,8 +169,6 @@ class OmniQ(AppTwin, DisplayedTwin):
             func: A task function, or its name; a name may be one that only the workers know.
             args: Its positional arguments.
             kwargs: Its keyword arguments.
-            connection: An asyncpg connection with an open transaction: the task becomes a part of it, and exists once
-                it is committed. For queues on PostgreSQL.
             **options: See `TaskOptions`; they go before the function's own.
 
         Raises:
@@ -183,11 +179,7 @@ class OmniQ(AppTwin, DisplayedTwin):
         return SyncTaskHandle(
             self._run(
                 self._async.enqueue(
-                    inner(func) if isinstance(func, SyncTaskFunction) else func,
-                    args,
-                    kwargs,
-                    connection=connection,
-                    **options,
+                    inner(func) if isinstance(func, SyncTaskFunction) else func, args, kwargs, **options
                 )
             ),
             self._home,

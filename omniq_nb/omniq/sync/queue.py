@@ -80,16 +80,14 @@ class SyncTaskQueue(SyncComponent):
             self._async.enqueue(spec, task_id, queue=queue, priority=priority, due_at=due_at, expires_at=expires_at)
         )
 
-    def put(self, records: Sequence[Record], spec: TaskSpec, *, connection: Any = None) -> list[bool]:
+    def put(self, records: Sequence[Record], spec: TaskSpec) -> list[bool]:
         """Add tasks, with an event for each; says of each whether its id was free.
 
         Args:
             records: The tasks.
             spec: What they hold; they differ in their arguments alone.
-            connection: See `Driver.write_within`. Events on another store are left out then: they could not be taken
-                back with the transaction.
         """
-        return self._run(self._async.put(records, spec, connection=connection))
+        return self._run(self._async.put(records, spec))
 
     def claim(
         self, owner: str, limit: int, lease: int, queues: Sequence[str] | None = None, *, standing: bool = False
