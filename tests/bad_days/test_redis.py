@@ -9,6 +9,7 @@ import time
 import uuid
 import warnings
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -265,6 +266,44 @@ async def test_full_memory_is_one_clear_line_and_nothing_accepted_is_lost(make_a
 
 def _nothing(value: str) -> None:
     pass
+
+
+async def test_worker_keeps_its_leases_while_memory_is_full(make_app: Any, tmp_path: Path, caplog: Any) -> None:
+    """And writes what came of its tasks when there is room again: none is run once more."""
+    with RedisServer(tmp_path, "--maxmemory-policy", "noeviction") as server:
+        app: AsyncOmniQ = make_app(server.url(), lease=1.0, heartbeat=0.3)
+        may_end = tmp_path / "may-end"
+
+        @app.task
+        async def slow(may_end: Path) -> str:
+            while not may_end.exists():
+                await asyncio.sleep(0.05)
+            return "done"
+
+        with server.client() as client:
+            async with app.workers() as pool:
+                handle = await slow.enqueue(may_end)
+                while (await app.get_task(handle.id)).status != TaskStatus.RUNNING:
+                    await asyncio.sleep(0.05)
+                client.config_set("maxmemory", "1mb")
+                first_lease_ends = await _lease_end(app, handle.id)
+                while await _lease_end(app, handle.id) < first_lease_ends + timedelta(seconds=3):
+                    await asyncio.sleep(0.1)
+                may_end.touch()
+                while not pool._unsettled:
+                    await asyncio.sleep(0.1)
+                client.config_set("maxmemory", "0")
+                assert await handle == "done"
+        assert (await app.get_task(handle.id)).attempt == 1
+        assert "the lease" not in caplog.text
+        await app.close()
+
+
+async def _lease_end(app: AsyncOmniQ, task_id: str) -> datetime:
+    task = await app.get_task(task_id)
+    assert task.status == TaskStatus.RUNNING
+    assert task.run_at is not None
+    return task.run_at
 
 
 async def test_replica_is_one_clear_line(server: RedisServer, tmp_path: Path) -> None:

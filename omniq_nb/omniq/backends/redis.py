@@ -68,7 +68,7 @@ from . import redis_log as log
 from . import redis_read as reading
 from . import redis_scripts as scripts
 from .redis_clock import StoreClock, monotonic
-from .redis_codec import LARGEST, Batch, Packer, read_moment, unpack_handed, unpack_record
+from .redis_codec import LARGEST, Batch, Packer, need_memory, read_moment, unpack_handed, unpack_record
 from .redis_errors import UnansweredError, translate
 from .redis_link import Link, Sent
 from .redis_listener import Listener
@@ -330,7 +330,8 @@ class RedisDriver(RemoteDriver):
         if len(batches) == 1 and (kind := self._packer.added_kind(first)) is not None:
             return scripts.ADDITION, kind, *first.arguments
         heads, arguments = b"".join([batch.heads for batch in batches]), [batch.arguments for batch in batches]
-        return scripts.WRITE, heads, len(kinds), *kinds, *chain.from_iterable(arguments)
+        script = scripts.WRITE if need_memory(heads) else scripts.WRITE_IN_FULL_MEMORY
+        return script, heads, len(kinds), *kinds, *chain.from_iterable(arguments)
 
     # --- hints ---
 

@@ -32,6 +32,7 @@ _FENCE = struct.Struct(">Qq")
 _MOMENT = struct.Struct(">Q")
 _LENGTH = struct.Struct(">I")
 _BEGIN, _INSERT, _REPLACE, _EXTEND, _DELETE, _APPEND = range(6)
+_NEED_NO_MEMORY = bytes((_BEGIN, _EXTEND, _DELETE))
 _ALWAYS, _NEVER = 2**32 - 1, 2**32 - 2
 """In the place of the operation that one comes `after`."""
 _BEGIN_BATCH = _pack_head(_BEGIN, 0, _ALWAYS, 0)
@@ -223,6 +224,11 @@ class Packer:
             self.kinds.append(kind.encode())
             number = self._numbers[kind] = len(self.kinds) - 1
         return number
+
+
+def need_memory(heads: bytes) -> bool:
+    """Whether some of these operations make the store larger."""
+    return bool(heads[:: _HEAD.size].translate(None, _NEED_NO_MEMORY))
 
 
 def _fence(record: Record) -> bytes:

@@ -28,16 +28,20 @@ class Script(NamedTuple):
     tells: bool = False
 
 
-def _script(name: str, *parts: str, tells: bool = False) -> Script:
-    """A script, with the parts that it and they need before it, in this order."""
+def _script(name: str, *parts: str, tells: bool = False, flags: str = "") -> Script:
+    """A script, with the parts that it and they need before it, in this order, and flags for the server."""
     files = ["parts/common", *(f"parts/{part}" for part in parts), name]
-    source = b"\n".join((_DIRECTORY / f"{file}.lua").read_bytes() for file in files)
+    first = [f"#!lua flags={flags}".encode()] if flags else []
+    source = b"\n".join([*first, *((_DIRECTORY / f"{file}.lua").read_bytes() for file in files)])
     return Script(source, hashlib.sha1(source, usedforsecurity=False).hexdigest(), tells)
 
 
 # Functions are made anew each time that a script runs, which takes half of what Redis takes for a little command. So a
 # script has no parts of which it needs nothing.
-WRITE = _script("write", "many", "changes", "entries", "claimed", "handing", "log", "call", tells=True)
+_PARTS_OF_WRITE = ("many", "changes", "entries", "claimed", "handing", "log", "call")
+WRITE = _script("write", *_PARTS_OF_WRITE, tells=True)
+WRITE_IN_FULL_MEMORY = _script("write", *_PARTS_OF_WRITE, tells=True, flags="allow-oom")
+"""For what needs no more memory: heartbeats, without which tasks would be run once more, and deletions."""
 ADDITION = _script("addition", "at_once", "entries", "claimed", "handing", "log", "call", tells=True)
 CLAIM = _script("claim", "many", "merge", "changes", "entries", "claimed")
 SCAN = _script("scan", "many", "merge")

@@ -32,8 +32,10 @@ async def prepare(link: Link, url: str) -> None:
     policy = facts.get("maxmemory_policy", "noeviction")
     if policy.startswith("allkeys") and facts.get("maxmemory") != "0":
         warnings.warn(EvictionWarning(mask_url(url), policy), stacklevel=2)
-    await link.call("HSETNX", link.meta, "schema", SCHEMA_VERSION)
     schema = await link.call("HGET", link.meta, "schema")
+    if schema is None:  # (a server whose memory is full refuses to write what is there already)
+        await link.call("HSETNX", link.meta, "schema", SCHEMA_VERSION)
+        schema = await link.call("HGET", link.meta, "schema")
     if not schema.isdigit():
         raise StoreAlteredError(url, f"{link.meta.decode()} says schema {schema!r}")
     if int(schema) > SCHEMA_VERSION:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Set
 
 from ..clock import SECOND
 from ..core.settlement import Claimed, ClaimToken
+from ..errors import StoreError
 from ..models.task import TASK
 from ..storage.driver import Driver
 from ..storage.endings import each_of
@@ -157,8 +158,13 @@ class Heartbeat:
             if running:
                 kept = await queue.extend(running, self._lease)
                 self._tell(task for task, still in zip(running, kept, strict=True) if not still)
-            await registry.report(self._info())
-            self._outage.worked(_BEAT)
+            try:
+                await registry.report(self._info())
+            except StoreError as error:
+                # A store that is full takes no report, and still extends leases.
+                self._outage.failed(_BEAT, error)
+            else:
+                self._outage.worked(_BEAT)
             await self._pause(self._interval)
 
     async def _maintain(self, maintenance: Maintenance) -> None:
