@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from omniq import AsyncOmniQ
 from omniq.backends import postgres_hints
 from omniq.backends.postgres import PostgresDriver
+from omniq.backends.postgres_errors import translate
 from omniq.backends.postgres_schema import SCHEMA_VERSION
 from omniq.clock import SECOND
 from omniq.errors import (
@@ -552,3 +553,11 @@ async def test_worker_whose_clock_is_wrong_keeps_its_leases(
         assert len({line.split()[1] for line in notes.read_text().splitlines()}) == 2, "one worker did it all"
         assert _begun(notes) == 11, "a task was run twice"
     _assert_each_ended_once(url, [handle.id for handle in (*handles, delayed)])
+
+
+def test_pooler_without_the_options_for_it_is_named() -> None:
+    """In PgBouncer's words, when a session's settings are sent to it."""
+    error = translate(asyncpg.ProtocolViolationError("unsupported startup parameter: jit"), "postgresql://host/db")
+    for words in ("postgresql://host/db", "pooler", "?prepared=false&listen=false", "jit"):
+        assert words in str(error)
+    assert not isinstance(error, StoreUnavailableError), "to try again would not help"

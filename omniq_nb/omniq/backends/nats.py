@@ -83,7 +83,8 @@ class NATSDriver(RemoteDriver):
         title="NATS JetStream",
         url="nats://localhost:4222",
         extra="nats",
-        start="`nats-server -js`, with `sync_interval: always` where a loss of power must lose nothing",
+        start="a server, version 2.10 or later: `nats-server -js`, with `sync_interval: always` where a loss of power "
+        "must lose nothing",
         choose="many machines and quick answers, where NATS runs anyway",
     )
     capabilities: ClassVar[Capabilities] = Capabilities(

@@ -31,6 +31,14 @@ _KINDS: tuple[tuple[type[asyncpg.PostgresError], type[StoreError]], ...] = (
     (asyncpg.CheckViolationError, StoreAlteredError),
 )
 
+
+class PoolerError(StoreError):
+    """Something like PgBouncer is in between, and does not pass on what the driver says when it connects."""
+
+    what = "is reached through a pooler that has no room for a session's settings"
+    advice = "behind PgBouncer in transaction mode, add ?prepared=false&listen=false to the URL"
+
+
 # The server said so before, or instead of, carrying the statement out.
 _REFUSED = (
     asyncpg.InvalidCatalogNameError,
@@ -56,6 +64,8 @@ def translate(error: BaseException, store: str, *, sent: bool = True) -> StoreEr
         detail = "no answer in time" if not str(error) else detail
     if isinstance(error, _REFUSED):
         return StoreUnavailableError(store, detail, sent=False)
+    if isinstance(error, asyncpg.ProtocolViolationError) and "startup parameter" in detail:
+        return PoolerError(store, detail)
     for foreign, kind in _KINDS:
         if isinstance(error, foreign):
             return kind(store, detail)

@@ -104,7 +104,7 @@ class RedisDriver(RemoteDriver):
         title="Redis",
         url="redis://localhost:6379/0?namespace=omniq",
         extra="redis",
-        start="redis-server --appendonly yes --maxmemory-policy noeviction",
+        start="a server (or Valkey), version 7.0 or later: redis-server --appendonly yes --maxmemory-policy noeviction",
         choose="several machines, many short tasks: the fastest of the shared stores",
     )
     capabilities: ClassVar[Capabilities] = Capabilities(
