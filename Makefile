@@ -67,7 +67,7 @@ pytest: setup setup-browser setup-node ## every Python test, the notebooks and t
 	$(call step,pytest)
 	@$(WITH_VENV) pytest $(PARALLEL) $(PYTEST_ARGS)
 
-clusters: setup ## the whole conformance suite on Redis Cluster and on three NATS servers (takes some minutes)
+clusters: setup ## the whole conformance suite on Redis Cluster, three NATS servers, and S3 by fsspec (takes some minutes)
 	$(call step,clusters)
 	@$(WITH_VENV) pytest -m cluster tests/conformance
 

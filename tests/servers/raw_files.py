@@ -14,7 +14,7 @@ _FOLDERS = ("log", "checkpoints", "runs", "blobs")
 
 def root_of(url: str) -> Path:
     """The directory of a store with the namespace that is used unless another one is named."""
-    return Path(url.removeprefix("file:///")) / "omniq"
+    return Path(url.partition(":///")[2]) / "omniq"
 
 
 def objects_of(url: str) -> Objects:

@@ -152,7 +152,8 @@ class _OneByOne:
                 environ[f"HTTP_{name.upper().replace('-', '_')}"] = value
         started: list[Any] = []
         content = b"".join(self._app(environ, lambda *start: started.extend(start)))
-        headers = [(name, value) for name, value in started[1] if name not in ("Content-Length", "Connection")]
+        left_out = ("Connection",) if request.method == "HEAD" else ("Connection", "Content-Length")
+        headers = [(name, value) for name, value in started[1] if name not in left_out]
         return web.Response(status=int(started[0][:3]), headers=headers, body=content)
 
     def _control(self, command: dict[str, Any]) -> web.Response:

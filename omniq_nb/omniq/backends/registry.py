@@ -27,6 +27,7 @@ _FILE = _Backend("omniq.backends.files", "FileDriver", "")
 _S3 = _Backend("omniq.backends.s3", "S3Driver", "s3")
 _AZURE = _Backend("omniq.backends.azure", "AzureDriver", "azure")
 _GCS = _Backend("omniq.backends.gcs", "GCSDriver", "gcs")
+_FSSPEC = _Backend("omniq.backends.fsspec_files", "FsspecDriver", "")
 _REDIS = _Backend("omniq.backends.redis", "RedisDriver", "redis")
 _POSTGRES = _Backend("omniq.backends.postgres", "PostgresDriver", "postgres")
 _NATS = _Backend("omniq.backends.nats", "NATSDriver", "nats")
@@ -40,6 +41,7 @@ BACKENDS: dict[str, _Backend] = {
     "abfs": _AZURE,
     "gs": _GCS,
     "gcs": _GCS,
+    "fsspec+": _FSSPEC,
     "redis": _REDIS,
     "rediss": _REDIS,
     "redis+cluster": _REDIS,
@@ -49,7 +51,7 @@ BACKENDS: dict[str, _Backend] = {
     "nats": _NATS,
     "tls": _NATS,
 }
-"""Scheme to the driver that comes with OmniQ."""
+"""Scheme to the driver that comes with OmniQ; one that ends in a plus stands for all that begin like it."""
 
 
 def make_driver(url: str, **settings: Unpack[DriverSettings]) -> Driver:
@@ -71,7 +73,8 @@ def driver_class(url: str) -> type[Driver]:
         MissingExtraError: Its client library is not installed.
     """
     scheme = urlsplit(url).scheme
-    if (backend := BACKENDS.get(scheme)) is not None:
+    backend = BACKENDS.get(scheme) or BACKENDS.get(scheme[: scheme.find("+") + 1])
+    if backend is not None:
         try:
             found: type[Driver] = getattr(importlib.import_module(backend.module), backend.driver)
         except ModuleNotFoundError as error:
