@@ -16,6 +16,8 @@ PREFIX = "OMNIQ_"
 ENVIRONMENT = "OMNIQ_ENVIRONMENT"
 """Names the section of a source's ``environments`` that holds."""
 _ENVIRONMENTS = "environments"
+_ends_login = re.compile(r"[/?#\[\]\s]").search
+_up_to_path = re.compile(r"[/?#]").split
 _VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 
 
@@ -91,4 +93,16 @@ def _variable(found: re.Match[str], field: str) -> str:
             f"{field} refers to the environment variable {name}, which is not set: set it, or write "
             f"${{{name}:-default}}"
         )
+    if _is_login(found) and _ends_login(value):
+        raise ConfigError(
+            f"{field} has the environment variable {name} in its URL's user or password, and a '/', '?', '#', '[', "
+            f"']' or space in the value would end it too early: give the variable the value percent-encoded, as "
+            f"urllib.parse.quote(password, safe='') does"
+        )
     return value
+
+
+def _is_login(found: re.Match[str]) -> bool:
+    """Whether the variable stands between a URL's ``://`` and ``@``."""
+    before, after = found.string[: found.start()], found.string[found.end() :]
+    return "://" in before and not _ends_login(before.partition("://")[2]) and "@" in _up_to_path(after, maxsplit=1)[0]

@@ -11,9 +11,9 @@ import msgspec
 
 from ._config_sources import PREFIX, from_source, from_variables
 from .clock import LONGEST_SECONDS
-from .errors import ConfigError
+from .errors import ConfigError, GarbledURLError
 from .local import pinned
-from .masking import mask_url
+from .masking import MASK, is_garbled, mask_url
 
 DEFAULT_URL = "sqlite:///.omniq/omniq.db"
 COMPONENTS = ("queue", "results", "events", "schedules")
@@ -170,7 +170,7 @@ _STORES = {*COMPONENTS, "large_values"}
 
 def _shown(name: str, value: Any) -> str:
     if name in {"secret", "storage_options"}:  # of which any may be a password
-        return "'***'"
+        return repr(MASK)
     return repr(mask_url(value) if name in {"url", *_STORES} else value)
 
 
@@ -198,15 +198,32 @@ def _parse(name: str, value: Any) -> Any:
         raise ConfigError(f"unknown configuration field {name!r}: the fields are {', '.join(Config.__struct_fields__)}")
     try:
         return parser(value)
+    except ConfigError:
+        raise
     except (TypeError, ValueError) as error:
-        shown = "***" if name in {"secret", "storage_options"} else repr(value)
+        shown = _shown_wrong(name, value)
         raise ConfigError(f"{name} must be {error}, not {shown}") from None
+
+
+def _shown_wrong(name: str, value: Any) -> str:
+    if name in {"secret", "storage_options"}:
+        return MASK
+    if name in {"url", *_STORES}:  # bytes of a URL, perhaps, or several URLs
+        return repr(value) if isinstance(value, int) or not value else f"a {type(value).__name__}"
+    return repr(value)
 
 
 def _text(value: Any) -> str:
     if not isinstance(value, str) or not value:
         raise TypeError("text")
     return value
+
+
+def _url(value: Any) -> str:
+    url = _text(value)
+    if is_garbled(url):
+        raise GarbledURLError(url)
+    return url
 
 
 def _number(least: float, wanted: str) -> Callable[[Any], float]:
@@ -286,11 +303,11 @@ _seconds = _number(0, "a number of seconds of at least 0, a timedelta, or text s
 _positive = _number(0.001, "a number of seconds above 0, a timedelta, or text such as '90s' or '5m'")
 
 _PARSERS: dict[str, Callable[[Any], Any]] = {
-    "url": _text,
-    "queue": _or_none(_text),
-    "results": _or_none(_text),
-    "events": _or_none(_text),
-    "schedules": _or_none(_text),
+    "url": _url,
+    "queue": _or_none(_url),
+    "results": _or_none(_url),
+    "events": _or_none(_url),
+    "schedules": _or_none(_url),
     "secret": _or_none(_text),
     "default_queue": _text,
     "lease": _positive,
@@ -308,6 +325,6 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "durability": _durability,
     "storage_options": _mapping,
     "routes": _routes,
-    "large_values": _or_none(_text),
+    "large_values": _or_none(_url),
     "large_value_bytes": _integer(1),
 }

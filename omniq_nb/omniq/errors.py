@@ -23,6 +23,17 @@ class ConfigError(OmniQError, ValueError):
     """A configuration field has a value that it can't have, or is not a field at all."""
 
 
+class GarbledURLError(ConfigError):
+    """A URL has a character, in a password perhaps, that ends its login or host there."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(
+            f"the URL {mask_url(url)} can't be read, since a '/', '?', '#', '[', ']' or space ends its user, password "
+            f"or host too early: write user and password percent-encoded, as urllib.parse.quote(password, safe='') "
+            f"gives them"
+        )
+
+
 class OptionError(OmniQError, ValueError):
     """A task, enqueue or worker option is unknown or has a value that it can't have."""
 

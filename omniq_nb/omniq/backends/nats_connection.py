@@ -13,7 +13,7 @@ import re
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit, urlunsplit
+from urllib.parse import parse_qs, urlsplit, urlunsplit
 
 import nats.errors
 from nats.aio.client import Client
@@ -29,7 +29,7 @@ from ..errors import (
     StoreTooOldError,
     StoreUnavailableError,
 )
-from ..masking import mask_url
+from ..masking import mask_text, mask_url
 
 _is_namespace = re.compile(r"[A-Za-z0-9_-]{1,100}").fullmatch
 OLDEST_SERVER = (2, 10)
@@ -115,7 +115,7 @@ def translate(error: BaseException, url: str) -> StoreError:
         return StoreTooOldError(url, str(error))
     if isinstance(error, JetStreamError):
         return _translate_answer(error, url)
-    text = _masked_text(error, url)
+    text = mask_text(str(error) or type(error).__name__, url)
     if _is_denial(error):
         return StoreDeniedError(url, text)
     if isinstance(error, nats.errors.NoRespondersError):
@@ -146,12 +146,6 @@ def _is_denial(error: BaseException) -> bool:
 
 def _not_enabled(url: str) -> StoreError:
     return StoreUnavailableError(url, "JetStream is not enabled there: start it with `nats-server -js`")
-
-
-def _masked_text(error: BaseException, url: str) -> str:
-    text = str(error) or type(error).__name__
-    password = urlsplit(url).password
-    return text.replace(unquote(password), "***").replace(password, "***") if password else text
 
 
 class Connection:

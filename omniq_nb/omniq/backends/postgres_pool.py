@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import asyncpg
 
 from ..errors import ConfigError
+from ..masking import mask_text
 from .postgres_errors import FOREIGN, translate
 from .postgres_url import Settings
 
@@ -76,7 +77,8 @@ class Connections:
                 pool.terminate()
             await self._stop_connecting()
             if isinstance(error, ValueError):
-                raise ConfigError(f"asyncpg does not take the URL {self._store}: {error}") from error
+                text = mask_text(str(error), self._dsn)
+                raise ConfigError(f"asyncpg does not take the URL {self._store}: {text}") from error
             if isinstance(error, FOREIGN):
                 raise translate(error, self._store, sent=False) from error
             raise

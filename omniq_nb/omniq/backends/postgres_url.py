@@ -45,6 +45,7 @@ def parse(url: str, options: Mapping[str, Any]) -> tuple[str, Settings]:
         ConfigError: One has a value that it can't have.
     """
     parts = urlsplit(url)
+    login, at, hosts = parts.netloc.rpartition("@")  # asyncpg would take the first @
     query = parse_qsl(parts.query, keep_blank_values=True)
     own = {name: value for name, value in query if name in _IN_QUERY}
     rest = urlencode([(name, value) for name, value in query if name not in _IN_QUERY])
@@ -58,4 +59,4 @@ def parse(url: str, options: Mapping[str, Any]) -> tuple[str, Settings]:
         )
     if settings.pool_size < 1 or settings.timeout <= 0:
         raise ConfigError("pool_size must be at least 1, and timeout more than 0 seconds")
-    return urlunsplit(parts._replace(query=rest)), settings
+    return urlunsplit(parts._replace(netloc=f"{login.replace('@', '%40')}{at}{hosts}", query=rest)), settings

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 from importlib.metadata import EntryPoint, entry_points
 from typing import NamedTuple, Unpack
-from urllib.parse import urlsplit
 
 from ..errors import MissingExtraError, UnknownBackendError
 from ..masking import mask_url
@@ -72,7 +71,8 @@ def driver_class(url: str) -> type[Driver]:
         UnknownBackendError: No driver has its scheme.
         MissingExtraError: Its client library is not installed.
     """
-    scheme = urlsplit(url).scheme
+    scheme, is_url, _ = url.partition("://")  # with one slash it would be a URL too, of a host that is not named
+    scheme = scheme.lower() if is_url else ""
     backend = BACKENDS.get(scheme) or BACKENDS.get(scheme[: scheme.find("+") + 1])
     if backend is not None:
         try:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from ..errors import ConfigError
+from ..masking import mask_url
 from .driver import Driver
 
 
@@ -26,7 +27,7 @@ class Component:
     def _make_driver(self, store: str, options: dict[str, Any]) -> Driver:
         if self.driver_class is None:
             raise ConfigError(
-                f"{type(self).__name__} needs a driver, not {store!r}: use a backend's class, or AsyncOmniQ"
+                f"{type(self).__name__} needs a driver, not {mask_url(store)!r}: use a backend's class, or AsyncOmniQ"
             )
         url = store if "://" in store else f"{self.driver_class.scheme}:///{store}"
         return self.driver_class(url, **options)

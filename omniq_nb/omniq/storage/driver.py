@@ -38,7 +38,8 @@ from typing import Any, ClassVar, Self, TypedDict, Unpack
 import msgspec
 
 from ..clock import Clock, system_clock
-from ..errors import OptionError
+from ..errors import GarbledURLError, OptionError
+from ..masking import is_garbled
 from ..models.event import TaskEvent
 from ..models.record import Columns, EventFilter, Filter, Op, Page, Record
 from .watch import Watcher
@@ -135,6 +136,8 @@ class Driver(abc.ABC):
     """The options that the driver takes; ``None``: whatever its client library takes."""
 
     def __init__(self, url: str, **settings: Unpack[DriverSettings]) -> None:
+        if is_garbled(url):
+            raise GarbledURLError(url)
         self.url = url
         self.clock = settings.get("clock", system_clock)
         self.durability = settings.get("durability", "normal")
