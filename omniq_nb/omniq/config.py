@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import timedelta
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,6 +19,8 @@ from .masking import MASK, is_garbled, mask_url
 DEFAULT_URL = "sqlite:///.omniq/omniq.db"
 COMPONENTS = ("queue", "results", "events", "schedules")
 """What can live on a store of its own."""
+_NEAR = 0.8
+"""So similar is a name to the one that was meant, from 0 to 1."""
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -45,9 +48,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         result_ttl: Seconds that an ended task and its result are kept; ``None``: until they are purged.
         event_retention: Seconds that events are kept; ``None``: for ever.
         durability: ``"normal"`` or ``"full"``, where the store has the choice.
-        storage_options: What the stores' client libraries take besides the URL, as fsspec's users know them. One
-            mapping for all stores, or one for each of ``queue``, ``results``, ``events``, ``schedules`` and
-            ``large_values``.
+        storage_options: What the stores' client libraries take besides the URL, as fsspec's users know them. Options
+            by their names are those of ``url``, and of every other store whose URL has the same scheme. A store gets
+            options of its own under its name, as in ``{"results": {"key": ...}}``, or where it is given as a mapping,
+            ``results={"url": ..., "storage_options": {...}}``; then it gets these and no others.
         routes: Queues of functions that name none: patterns of names, as in ``{"report_*": "slow"}``; the first that
             fits counts.
         large_values: A store, such as ``s3://bucket/prefix``, for arguments and results that are large; the others
@@ -115,8 +119,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             ConfigError: A field is unknown or has a value that it can't have.
         """
-        parsed = {name: _parse(name, value) for name, value in _flattened(fields).items()}
+        flat = _flattened(fields, self.storage_options)
+        parsed = {name: _parse(name, value) for name, value in flat.items()}
         config = msgspec.structs.replace(self, **parsed)
+        _refuse_idle_options(config)
         if config.heartbeat is not None and config.heartbeat >= config.lease:
             raise ConfigError(
                 f"heartbeat must be shorter than the lease ({config.lease:g} s), not {config.heartbeat:g} s: "
@@ -154,30 +160,59 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         return url
 
     def store_options(self, component: str) -> dict[str, Any]:
-        """What the client library of the component's store takes besides the URL."""
-        if self.storage_options.keys() <= _STORES:
-            options: dict[str, Any] = self.storage_options.get(component, {})
-            return options
-        return self.storage_options
+        """What the client library of the component's store takes besides the URL: the options that it has of its own;
+        where it has none, those of `url`, if both are of one kind.
+        """
+        by_store = _by_store(self.storage_options)
+        if component not in by_store and _scheme(self.store_url(component)) != _scheme(self.url):
+            return {}
+        options: dict[str, Any] = by_store.get(component, by_store.get("url", {}))
+        return options
 
     def __repr__(self) -> str:
         return f"Config({', '.join(f'{name}={_shown(name, value)}' for name, value in self.changed().items())})"
 
 
 _DEFAULTS = Config()
-_STORES = {*COMPONENTS, "large_values"}
+_PLACES = {"url", *COMPONENTS, "large_values"}
+"""The fields that say where a store is."""
 
 
 def _shown(name: str, value: Any) -> str:
     if name in {"secret", "storage_options"}:  # of which any may be a password
         return repr(MASK)
-    return repr(mask_url(value) if name in {"url", *_STORES} else value)
+    return repr(mask_url(value) if name in _PLACES else value)
 
 
-def _flattened(values: Mapping[str, Any]) -> dict[str, Any]:
-    """A store may be given as a mapping, ``{"url": ..., "storage_options": {...}}``: its options go with the others."""
+def _refuse_idle_options(config: Config) -> None:
+    by_store = _by_store(config.storage_options)
+    stores = [*COMPONENTS, *(["large_values"] if config.large_values else [])]
+    if by_store.get("url") and not any(name not in by_store and config.store_options(name) for name in stores):
+        raise ConfigError(
+            f"storage_options without the name of a store are for the url {mask_url(config.url)}, which nothing uses: "
+            f"give them to a store by its name, as in {{'queue': {{...}}}}"
+        )
+
+
+def _scheme(url: str) -> str:
+    return url.partition(":")[0].lower()
+
+
+def _by_store(options: dict[str, Any]) -> dict[str, Any]:
+    """Storage options under the names of the stores that they are for."""
+    return options if options.keys() <= _PLACES else {"url": options}
+
+
+def _flattened(values: Mapping[str, Any], before: dict[str, Any]) -> dict[str, Any]:
+    """A store may be given as a mapping, ``{"url": ..., "storage_options": {...}}``: its options go with the others.
+
+    Args:
+        values: The fields.
+        before: The other options, unless they are among the fields.
+    """
     flat = dict(values)
-    for name in _STORES & values.keys():
+    own: dict[str, Any] = {}
+    for name in _PLACES & values.keys():
         store = values[name]
         if not isinstance(store, Mapping):
             continue
@@ -185,7 +220,10 @@ def _flattened(values: Mapping[str, Any]) -> dict[str, Any]:
             raise ConfigError(f"{name} has an unknown field {min(unknown)!r}: the fields are url, storage_options")
         flat[name] = store.get("url")
         if "storage_options" in store:
-            flat["storage_options"] = {**flat.get("storage_options", {}), name: store["storage_options"]}
+            own[name] = store["storage_options"]
+    if own:
+        others = _by_store(_parse("storage_options", flat.get("storage_options", before)))
+        flat["storage_options"] = others | own
     return flat
 
 
@@ -208,7 +246,7 @@ def _parse(name: str, value: Any) -> Any:
 def _shown_wrong(name: str, value: Any) -> str:
     if name in {"secret", "storage_options"}:
         return MASK
-    if name in {"url", *_STORES}:  # bytes of a URL, perhaps, or several URLs
+    if name in _PLACES:  # bytes of a URL, perhaps, or several URLs
         return repr(value) if isinstance(value, int) or not value else f"a {type(value).__name__}"
     return repr(value)
 
@@ -282,6 +320,26 @@ def _mapping(value: Any) -> dict[str, Any]:
     return dict(value)
 
 
+def _options(value: Any) -> dict[str, Any]:
+    """Options by their names, or under the names of stores; both: those without are `url`'s."""
+    options = _mapping(value)
+    own: dict[str, Any] = {}
+    for name in options.keys() & _PLACES:
+        try:
+            own[name] = _mapping(options[name])
+        except TypeError as error:
+            raise ConfigError(
+                f"storage_options has {name!r}, the name of a store, so there must be {error}: write "
+                f"{{{name!r}: {{'option': ...}}}}"
+            ) from None
+    common = {name: option for name, option in options.items() if name not in own}
+    for name, option in common.items():
+        near = get_close_matches(name, _PLACES, 1, _NEAR) if isinstance(option, Mapping) else []
+        if near:
+            raise ConfigError(f"storage_options has {name!r}, which is no store: did you mean {near[0]!r}?")
+    return own | {"url": own.get("url", {}) | common} if own and common else own or common
+
+
 def _routes(value: Any) -> dict[str, str]:
     routes = _mapping(value)
     if not all(isinstance(queue, str) and queue for queue in routes.values()):
@@ -323,7 +381,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "result_ttl": _or_none(_positive),
     "event_retention": _or_none(_positive),
     "durability": _durability,
-    "storage_options": _mapping,
+    "storage_options": _options,
     "routes": _routes,
     "large_values": _or_none(_url),
     "large_value_bytes": _integer(1),

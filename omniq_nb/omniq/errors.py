@@ -41,6 +41,15 @@ class OptionError(OmniQError, ValueError):
     def unknown(cls, name: str, allowed: Iterable[str]) -> OptionError:
         return cls(f"unknown option {name!r}: the options are {', '.join(sorted(allowed))}")
 
+    @classmethod
+    def unknown_to_store(cls, store: str, name: str, allowed: Iterable[str]) -> OptionError:
+        names = ", ".join(sorted(allowed))
+        takes = f"its options are {names}" if names else "it takes none"
+        return cls(
+            f"the store {mask_url(store)} takes no option {name!r}: {takes} (another store's are given by its name, as "
+            f"in storage_options={{'results': {{...}}}})"
+        )
+
 
 class NaiveDatetimeError(OptionError):
     """A datetime without a time zone: it would mean another moment on another machine."""

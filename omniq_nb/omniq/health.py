@@ -12,7 +12,7 @@ from .backends.registry import make_driver
 from .config import COMPONENTS, Config
 from .display import Displayed
 from .errors import OmniQError
-from .masking import mask_url
+from .masking import mask_text, mask_url
 from .storage.driver import Driver
 
 if TYPE_CHECKING:
@@ -83,6 +83,8 @@ async def _ask(config: Config, component: str, parts: Parts | None, timeout: flo
         error = f"the store {store} has not answered in {timeout:g} s"
     except OmniQError as problem:
         error = str(problem)
+    except Exception as problem:  # noqa: BLE001 -- of a client library; who asks for a store's health wants to read it
+        error = mask_text(" ".join(f"{type(problem).__name__}: {problem}".split()), url)
     else:
         return ComponentHealth(component=component, store=store, backend=backend, latency=latency)
     return ComponentHealth(component=component, store=store, backend=backend, error=error)

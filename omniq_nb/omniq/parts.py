@@ -7,7 +7,7 @@ import secrets
 
 from .backends.registry import make_driver
 from .config import Config
-from .errors import ConfigError
+from .errors import ConfigError, OptionError
 from .masking import mask_url
 from .registry import DEFAULT, Registry
 from .serialization import Serializer
@@ -43,7 +43,10 @@ class Parts:
             url, options = config.store_url(component), config.store_options(component)
             name = f"{url} {options!r}"
             if name not in drivers:
-                drivers[name] = make_driver(url, durability=config.durability, options=options)
+                try:
+                    drivers[name] = make_driver(url, durability=config.durability, options=options)
+                except OptionError as error:
+                    raise OptionError(f"{component}: {error}") from error
             return drivers[name]
 
         tasks, results, events = driver_for("queue"), driver_for("results"), driver_for("events")

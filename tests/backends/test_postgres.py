@@ -14,7 +14,7 @@ from typing import Any
 import asyncpg
 import pytest
 from msgspec.structs import replace
-from omniq import AsyncOmniQ, OptionError
+from omniq import AsyncOmniQ, ConfigError, OptionError
 from omniq.backends import postgres_events, postgres_read
 from omniq.backends.postgres import PostgresDriver
 from omniq.backends.postgres_pool import Connections
@@ -395,6 +395,13 @@ async def test_counters_follow_changes_by_hand(server: PostgresServer, url: str,
 
 
 # --- options ---
+
+
+@pytest.mark.parametrize("parameter", ["colour=red", "statement_timeout=soon"])
+async def test_parameter_that_the_server_does_not_know_is_no_damaged_store(url: str, parameter: str) -> None:
+    with pytest.raises(ConfigError, match=f"has a parameter that neither .*{parameter.partition('=')[0]}") as caught:
+        await PostgresDriver(f"{url}&{parameter}").open()
+    assert "backup" not in str(caught.value)
 
 
 async def test_works_without_listen(url: str, open_driver: OpenDriver) -> None:

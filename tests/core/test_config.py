@@ -217,6 +217,76 @@ def test_a_store_may_be_a_mapping_with_its_options() -> None:
         Config.load({"results": {"uri": "s3://b"}})
 
 
+MIXED = {
+    "url": "s3://b",
+    "storage_options": {"key": "flat"},
+    "results": {"url": "az://c", "storage_options": {"account_name": "k"}},
+}
+
+
+def test_options_of_one_store_never_reach_another_s_client() -> None:
+    config = Config.load(MIXED)
+    options = {name: config.store_options(name) for name in ("queue", "results", "events", "schedules")}
+    flat = {"key": "flat"}
+    assert options == {"queue": flat, "results": {"account_name": "k"}, "events": flat, "schedules": flat}
+    assert Config.load(MIXED | {"events": "memory://"}).store_options("events") == {}
+    assert Config.load(MIXED | {"events": "s3://other"}).store_options("events") == {"key": "flat"}
+    none = {"url": "s3://other", "storage_options": {}}
+    assert Config.load(MIXED | {"events": none}).store_options("events") == {}
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        {"url": {"url": "s3://b", "storage_options": {"key": "flat"}}, "results": MIXED["results"]},
+        {"url": "s3://b", "results": "az://c", "storage_options": {"key": "flat", "results": {"account_name": "k"}}},
+        {
+            "url": "s3://b",
+            "results": "az://c",
+            "storage_options": '{"url": {"key": "flat"}, "results": {"account_name": "k"}}',
+        },
+        MIXED | {"storage_options": {"key": "flat", "results": {"account_name": "another"}}},
+    ],
+)
+def test_options_may_be_written_in_several_ways(written: dict[str, Any]) -> None:
+    assert Config.load(written) == Config.load(MIXED)
+
+
+def test_options_from_the_environment_go_with_a_store_that_is_a_mapping(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMNIQ_STORAGE_OPTIONS", '{"key": "flat"}')
+    assert Config.load({name: MIXED[name] for name in ("url", "results")}) == Config.load(MIXED)
+
+
+def test_store_that_becomes_a_mapping_later_leaves_the_others_their_options() -> None:
+    config = Config.load(url="s3://b", storage_options={"key": "flat"})
+    assert config.updated(results=MIXED["results"]) == Config.load(MIXED)
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"queue": "hunter2"}, "storage_options has 'queue', the name of a store, so there must be a mapping"),
+        ({"queue": {1: "hunter2"}}, "there must be a mapping with text keys: write {'queue': {'option': ...}}"),
+        ({"result": {"key": "hunter2"}}, "storage_options has 'result', which is no store: did you mean 'results'?"),
+        (["hunter2"], "storage_options must be a mapping with text keys, not ***"),
+        ("hunter2", "storage_options must be a mapping, as JSON where it is text, not ***"),
+    ],
+)
+def test_options_that_can_be_nobody_s_are_refused(options: object, complaint: str) -> None:
+    for source in ({"storage_options": options}, MIXED | {"storage_options": options}):
+        with pytest.raises(ConfigError) as refusal:
+            Config.load(source)
+        assert complaint in str(refusal.value)
+        assert "hunter2" not in str(refusal.value)
+
+
+def test_options_of_a_url_that_nothing_uses_are_refused() -> None:
+    stores = dict.fromkeys(("queue", "results", "events", "schedules"), "s3://b")
+    with pytest.raises(ConfigError, match="are for the url sqlite:///.omniq/omniq.db, which nothing uses"):
+        Config.load(stores, storage_options={"key": "k"})
+    assert Config.load(stores, url="s3://c", storage_options={"key": "k"}).store_options("queue") == {"key": "k"}
+
+
 def test_another_process_gets_the_same_configuration_by_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     config = Config.load(
         queue="redis://h", storage_options={"queue": {"a": 1}}, routes={"a*": "b"}, lease=7, retry_jitter=0, task_ttl=9

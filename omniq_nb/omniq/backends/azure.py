@@ -32,6 +32,7 @@ from ..storage.events import BaseEventStorage
 from ..storage.queue import BaseTaskQueue
 from ..storage.results import BaseResultStorage
 from ..storage.schedules import BaseScheduleStorage
+from .client_options import documented_keywords, file_system_options
 from .objects_bucket import CONNECT_SECONDS, READ_SECONDS, Bucket, BucketDriver, MissingBucketError, server_clock
 
 _quiet = logging.getLogger("omniq.azure")
@@ -160,6 +161,14 @@ class AzureDriver(BucketDriver):
     )
     bucket_class: ClassVar[type[Bucket]] = AzureContainer
     foreign_errors: ClassVar[tuple[type[BaseException], ...]] = (OSError, MissingBucketError, AzureError)
+
+    def known_options(self) -> frozenset[str] | None:
+        names = file_system_options(adlfs.AzureBlobFileSystem)
+        if self.options.keys() <= names:
+            return names
+        from azure.identity import DefaultAzureCredential  # takes the rest, and a sixth of a second to import
+
+        return names | keywords if (keywords := documented_keywords(DefaultAzureCredential)) else None
 
     def file_system_options(self) -> dict[str, Any]:
         host = urlsplit(self.url).hostname or ""

@@ -26,6 +26,7 @@ from ..storage.events import BaseEventStorage
 from ..storage.queue import BaseTaskQueue
 from ..storage.results import BaseResultStorage
 from ..storage.schedules import BaseScheduleStorage
+from .client_options import file_system_options
 from .objects_bucket import CONNECT_SECONDS, READ_SECONDS, Bucket, BucketDriver, MissingBucketError, server_clock
 
 _EMULATOR = "STORAGE_EMULATOR_HOST"
@@ -153,6 +154,7 @@ class GCSDriver(BucketDriver):
         choose="machines that share a bucket and no server; tasks of seconds, not milliseconds",
     )
     bucket_class: ClassVar[type[Bucket]] = GCSBucket
+    option_names: ClassVar[frozenset[str] | None] = file_system_options(GCSFileSystem)
     foreign_errors: ClassVar[tuple[type[BaseException], ...]] = (
         OSError,
         MissingBucketError,

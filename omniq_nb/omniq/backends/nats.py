@@ -51,6 +51,7 @@ from .nats_aside import INLINE
 from .nats_claims import Claims
 from .nats_connection import FOREIGN_ERRORS, namespace_of, servers_of, translate
 from .nats_log import Names
+from .nats_options import OPTIONS, checked
 from .nats_replica import Outcome, Replica
 from .nats_state import Shared
 from .nats_store import Store
@@ -90,25 +91,12 @@ class NATSDriver(RemoteDriver):
     capabilities: ClassVar[Capabilities] = Capabilities(
         atomic_batches=True, pushes=True, shared=True, durable=True, own_clock=True, hands_over=True
     )
-    option_names: ClassVar[frozenset[str] | None] = frozenset(
-        {
-            "replicas",
-            "storage",
-            "max_bytes",
-            "compression",
-            "timeout",
-            "prefix",
-            "snapshot_bytes",
-            "token",
-            "user_credentials",
-            "nkeys_seed",
-            "tls",
-        }
-    )
+    option_names: ClassVar[frozenset[str] | None] = OPTIONS
     foreign_errors: ClassVar[tuple[type[BaseException], ...]] = FOREIGN_ERRORS
 
     def __init__(self, url: str, *, shared: Shared | None = None, **settings: Unpack[DriverSettings]) -> None:
         super().__init__(url, **settings)
+        self.options = checked(url, self.options)
         self._given_clock = self.clock
         if self.clock is system_clock:
             self.clock = self._server_clock

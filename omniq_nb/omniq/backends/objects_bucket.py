@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Unpack
 from urllib.parse import unquote, urlsplit
 
 from ..clock import from_datetime, system_clock
-from ..errors import ConfigError, StoreDeniedError, StoreError, StoreUnavailableError, ValueTooLargeError
+from ..errors import ConfigError, OptionError, StoreDeniedError, StoreError, StoreUnavailableError, ValueTooLargeError
 from ..masking import mask_url
 from ..storage.driver import Capabilities, DriverSettings
 from .objects import ObjectDriver
@@ -28,6 +28,7 @@ _HALF_SECOND = 500_000
 
 _DENIED = frozenset({401, 403})
 _TOO_LARGE = 413
+_PYTHONS_OWN = frozenset({TypeError, ValueError, AttributeError, KeyError, IndexError})
 _COMES_AND_GOES = frozenset({408, 409, 425, 429})
 """Besides 5xx."""
 
@@ -51,7 +52,15 @@ class Bucket(ObjectStore):
         self.options = options
 
     async def open(self, *, create: bool) -> int | None:
-        await self.connect()
+        try:
+            await self.connect()
+        except (TypeError, ValueError, AttributeError, LookupError) as error:
+            if type(error) not in _PYTHONS_OWN:  # the client's own words, which the driver translates
+                raise
+            raise OptionError(
+                f"the client of the bucket {self.bucket!r} can't be made, since one of its storage_options has a value "
+                f"that it can't have: {type(error).__name__}: {error}"
+            ) from error
         try:
             return await self._look(create=create)
         except BaseException:

@@ -20,6 +20,13 @@ _FEWER_SECONDS = 30.0
 _PLANS = {"jit": "off", "enable_seqscan": "off", "enable_bitmapscan": "off"}
 """A plan made while a table is small must be one by index all the same: it is kept while the table grows."""
 
+_NO_PARAMETERS = (
+    asyncpg.UndefinedObjectError,
+    asyncpg.InvalidParameterValueError,
+    asyncpg.CantChangeRuntimeParamError,
+)
+"""At connecting: asyncpg hands what it does not know in a URL to the server, which knows it no better."""
+
 _T = TypeVar("_T")
 
 
@@ -110,6 +117,11 @@ class Connections:
         connecting.add_done_callback(self._connecting.discard)
         try:
             return await asyncio.shield(connecting)
+        except _NO_PARAMETERS as error:
+            raise ConfigError(
+                f"the URL {self._store} has a parameter that neither asyncpg nor the server knows, or with a value "
+                f"that it can't have: {error}"
+            ) from error
         except asyncio.CancelledError:
             connecting.add_done_callback(_let_go)
             raise

@@ -12,6 +12,7 @@ from redis.exceptions import RedisError
 
 from ..errors import ConfigError, OptionError
 from ..masking import mask_url
+from .client_options import parameters_of
 
 DEFAULT_NAMESPACE = "omniq"
 _is_namespace = re.compile(r"[^\s{}\x00-\x1f]+").fullmatch
@@ -67,7 +68,11 @@ class Place:
             raise ConfigError(f"the URL {mask_url(url)} can't be read: {error}") from error
         if self.cluster and arguments.get("db"):
             raise ConfigError(f"the URL {mask_url(url)} names a database, and a cluster has none but 0: leave it out")
-        self.patience = float(arguments.pop("socket_timeout", None) or _PATIENCE)
+        self._url = url
+        try:
+            self.patience = float(arguments.pop("socket_timeout", None) or _PATIENCE)
+        except (TypeError, ValueError):
+            raise OptionError("socket_timeout is a number of seconds") from None
         self._class: type[Connection] = arguments.pop("connection_class", Connection)
         arguments = {"socket_connect_timeout": _CONNECT_SECONDS, **arguments}
         # What a driver rests on: bytes as they are, no call repeated behind its back, and no timeout of the client's in
@@ -88,8 +93,11 @@ class Place:
         """An unopened connection to one of the servers."""
         try:
             return self._class(host=address.host, port=address.port, **self._arguments)
-        except (TypeError, RedisError) as error:
-            raise OptionError(f"the Redis client takes no such option: {error}") from error
+        except (TypeError, ValueError, RedisError) as error:
+            allowed = parameters_of(self._class)
+            for name in sorted(self._arguments.keys() - allowed):
+                raise OptionError.unknown_to_store(self._url, name, allowed) from error
+            raise OptionError(f"the Redis client does not take an option of {mask_url(self._url)}: {error}") from error
 
 
 def _address(host_and_port: str) -> Address:

@@ -25,6 +25,7 @@ from ..storage.events import BaseEventStorage
 from ..storage.queue import BaseTaskQueue
 from ..storage.results import BaseResultStorage
 from ..storage.schedules import BaseScheduleStorage
+from .client_options import file_system_options
 from .objects_bucket import CONNECT_SECONDS, READ_SECONDS, Bucket, BucketDriver, MissingBucketError, server_clock
 
 _CONFIG = {
@@ -152,6 +153,7 @@ class S3Driver(BucketDriver):
         choose="machines that share a bucket and no server; tasks of seconds, not milliseconds",
     )
     bucket_class: ClassVar[type[Bucket]] = S3Bucket
+    option_names: ClassVar[frozenset[str] | None] = file_system_options(s3fs.S3FileSystem, AioSession)
     foreign_errors: ClassVar[tuple[type[BaseException], ...]] = (
         OSError,
         MissingBucketError,

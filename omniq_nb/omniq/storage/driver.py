@@ -142,9 +142,14 @@ class Driver(abc.ABC):
         self.clock = settings.get("clock", system_clock)
         self.durability = settings.get("durability", "normal")
         self.options = dict(settings.get("options", {}))
-        if self.option_names is not None:
-            for name in self.options.keys() - self.option_names:
-                raise OptionError.unknown(name, self.option_names)
+        allowed = self.known_options() if self.options else None
+        if allowed is not None:
+            for name in sorted(self.options.keys() - allowed):
+                raise OptionError.unknown_to_store(url, name, allowed)
+
+    def known_options(self) -> frozenset[str] | None:
+        """As `option_names`, for a driver that has to look at the client library first."""
+        return self.option_names
 
     # --- life cycle ---
 
