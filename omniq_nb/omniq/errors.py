@@ -422,3 +422,14 @@ class MissingExtraError(ConfigError):
 
     def __init__(self, scheme: str, extra: str) -> None:
         super().__init__(f"the backend {scheme}:// needs a package that is missing: pip install 'omniq-nb[{extra}]'")
+
+
+class BrokenPluginError(ConfigError):
+    """Another package's backend can't be loaded."""
+
+    def __init__(self, plugin: str, reason: str) -> None:
+        reason = " ".join(reason.split())
+        super().__init__(
+            f"{plugin}, in the group omniq.backends, can't be loaded ({reason}): install the package anew, or "
+            f"uninstall it"
+        )

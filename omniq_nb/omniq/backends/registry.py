@@ -6,7 +6,7 @@ import importlib
 from importlib.metadata import EntryPoint, entry_points
 from typing import NamedTuple, Unpack
 
-from ..errors import MissingExtraError, UnknownBackendError
+from ..errors import BrokenPluginError, MissingExtraError, UnknownBackendError
 from ..masking import mask_url
 from ..storage.driver import Driver, DriverSettings
 
@@ -59,6 +59,7 @@ def make_driver(url: str, **settings: Unpack[DriverSettings]) -> Driver:
     Raises:
         UnknownBackendError: No driver has its scheme.
         MissingExtraError: Its client library is not installed.
+        BrokenPluginError: It is another package's, and can't be loaded.
         ConfigError: The driver does not take the URL or an option.
     """
     return driver_class(url)(url, **settings)
@@ -70,6 +71,7 @@ def driver_class(url: str) -> type[Driver]:
     Raises:
         UnknownBackendError: No driver has its scheme.
         MissingExtraError: Its client library is not installed.
+        BrokenPluginError: It is another package's, and can't be loaded.
     """
     scheme, is_url, _ = url.partition("://")  # with one slash it would be a URL too, of a host that is not named
     scheme = scheme.lower() if is_url else ""
@@ -85,8 +87,22 @@ def driver_class(url: str) -> type[Driver]:
     plugins = _plugins()
     if scheme not in plugins:
         raise UnknownBackendError(mask_url(url), [f"{known}://" for known in (*BACKENDS, *plugins)])
-    loaded: type[Driver] = plugins[scheme].load()
-    return loaded
+    return _loaded(plugins[scheme])
+
+
+def _loaded(plugin: EntryPoint) -> type[Driver]:
+    try:
+        found = plugin.load()
+    except Exception as error:  # whatever the other package's import comes to
+        raise BrokenPluginError(_shown(plugin), f"{type(error).__name__}: {error}") from error
+    if not (isinstance(found, type) and issubclass(found, Driver)):
+        raise BrokenPluginError(_shown(plugin), "that is no subclass of omniq.storage.driver.Driver")
+    return found
+
+
+def _shown(plugin: EntryPoint) -> str:
+    package = f" of the package {plugin.dist.name} {plugin.dist.version}" if plugin.dist else ""
+    return f"the entry point `{plugin.name} = {plugin.value}`{package}"
 
 
 def _plugins() -> dict[str, EntryPoint]:
