@@ -11,9 +11,9 @@ import os
 import platform
 import signal
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ._version import __version__
 from .app import AsyncOmniQ
@@ -28,6 +28,9 @@ from .registry import import_modules
 from .storage.breaker import pause_after
 from .workers.outage import Outage
 from .workers.pool import GRACE_SECONDS, WorkerPool
+
+if TYPE_CHECKING:
+    from .health import Health
 
 _PARENT_POLL_SECONDS = 0.5
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -195,12 +198,11 @@ async def _doctor(options: argparse.Namespace) -> int:
     app = _app(options)
     try:
         health = await app.health()
-        for each in health.components:
-            backend = f"{each.backend}, " if each.backend else ""
-            state = f"answers in {(each.latency or 0) * 1000:.1f} ms" if each.error is None else each.error
-            print(f"{each.component:12} {backend}{each.store}: {state}")
+        print("\n".join(_findings(health)))
         if not health.ok:
             return 1
+        if any(each.absent for each in health.components):
+            return 0
         stats = await app.stats()
     finally:
         await app.close()
@@ -209,6 +211,25 @@ async def _doctor(options: argparse.Namespace) -> int:
     if stats.paused:
         print(f"{'paused':12} {', '.join(sorted(stats.paused))}")
     return 0
+
+
+def _findings(health: Health) -> Iterator[str]:
+    """A line for each store; one for those that have the same error, and what is wrong besides."""
+    told: set[tuple[str, str]] = set()
+    for each in health.components:
+        backend = f"{each.backend}, " if each.backend else ""
+        if each.error is not None:
+            if (each.store, each.error) in told:
+                continue
+            told.add((each.store, each.error))
+            same = [one.component for one in health.components if (one.store, one.error) == (each.store, each.error)]
+            yield f"{', '.join(same):12} {backend}{each.store}: {each.error}"
+        elif each.absent:
+            yield f"{each.component:12} {backend}{each.store}: is not there yet, and is made when it is first used"
+        else:
+            yield f"{each.component:12} {backend}{each.store}: answers in {(each.latency or 0) * 1000:.1f} ms"
+    for problem in health.problems:
+        yield f"{'secret':12} {problem}"
 
 
 # --- arguments ---

@@ -105,10 +105,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             ConfigError: A field is unknown or has a value that it can't have.
         """
-        if isinstance(source, Config):
-            values = source.changed()
+        if source is None or isinstance(source, Config):
+            if environment:
+                raise ConfigError(f"environment={environment!r} is a section of a mapping or a file, and none is given")
+            values = {} if source is None else source.changed()
         else:
-            values = {} if source is None else from_source(source, environment)
+            values = from_source(source, environment)
         values |= from_variables(cls.__struct_fields__)
         values |= {name: value for name, value in fields.items() if value is not None}
         return cls().updated(**values)

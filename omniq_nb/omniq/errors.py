@@ -34,6 +34,16 @@ class GarbledURLError(ConfigError):
         )
 
 
+class MissingSecretError(ConfigError):
+    """A store that machines share needs a secret, and none was given."""
+
+    def __init__(self, store: str) -> None:
+        super().__init__(
+            f"the store {mask_url(store)} is shared, so its pickles need a secret that all processes know: "
+            f"set OMNIQ_SECRET, or secret=..."
+        )
+
+
 class OptionError(OmniQError, ValueError):
     """A task, enqueue or worker option is unknown or has a value that it can't have."""
 
@@ -264,6 +274,14 @@ class LargePayloadWarning(OmniQWarning):
     def __init__(self, what: str, size: int, culprit: str, advice: str) -> None:
         largest = f", most of it in {culprit}" if culprit else ""
         super().__init__(f"{what} takes {size / 1000:,.0f} kB{largest}: {advice}")
+
+
+class UnknownVariableWarning(OmniQWarning):
+    """An environment variable looks like a setting of OmniQ's, and is none."""
+
+    def __init__(self, variable: str, near: str | None) -> None:
+        hint = f"did you mean {near}?" if near else "see `help(omniq.Config)`"
+        super().__init__(f"the environment variable {variable} is no setting of OmniQ's and has no effect: {hint}")
 
 
 class SecretReadableWarning(OmniQWarning):

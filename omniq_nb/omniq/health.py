@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from typing import TYPE_CHECKING
 
@@ -11,8 +12,9 @@ import msgspec
 from .backends.registry import make_driver
 from .config import COMPONENTS, Config
 from .display import Displayed
-from .errors import OmniQError
+from .errors import ConfigError, OmniQError
 from .masking import mask_text, mask_url
+from .parts import check_secret
 from .storage.driver import Driver
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ class ComponentHealth(msgspec.Struct, frozen=True, kw_only=True):
         backend: The backend's name; empty where the URL has none.
         latency: Seconds that a read took; ``None``: it did not answer.
         error: What is wrong, in one line; ``None``: nothing.
+        absent: It is a file or directory that is not there; it is made when it is first used.
     """
 
     component: str
@@ -35,21 +38,28 @@ class ComponentHealth(msgspec.Struct, frozen=True, kw_only=True):
     backend: str = ""
     latency: float | None = None
     error: str | None = None
+    absent: bool = False
 
 
 class Health(Displayed, msgspec.Struct, frozen=True):
-    """All of an app's stores."""
+    """All of an app's stores.
+
+    Attributes:
+        components: One after the other.
+        problems: What is wrong besides, a line each.
+    """
 
     components: list[ComponentHealth]
+    problems: list[str] = []
 
     @property
     def ok(self) -> bool:
-        """Whether every store answers."""
-        return all(each.error is None for each in self.components)
+        """Whether nothing is wrong: every store answers, or can be made."""
+        return not self.problems and all(each.error is None for each in self.components)
 
 
 async def check(config: Config, parts: Parts | None, timeout: float) -> Health:
-    """Ask every store, those of an app that is not open by drivers of their own.
+    """Ask every store, those of an app that is not open by drivers of their own. No file or directory is made for it.
 
     Args:
         config: Names the stores.
@@ -67,7 +77,19 @@ async def check(config: Config, parts: Parts | None, timeout: float) -> Health:
     for component in components:
         name = f"{config.store_url(component)} {config.store_options(component)!r}"
         answers.append(msgspec.structs.replace(stores[name].result(), component=component))
-    return Health(answers)
+    return Health(answers, [] if parts is not None else _problems(config))
+
+
+def _problems(config: Config) -> list[str]:
+    try:
+        tasks = make_driver(config.store_url("queue"), options=config.store_options("queue"))
+    except Exception:  # noqa: BLE001 -- the store's own, which is told beside it
+        return []
+    try:
+        check_secret(config, tasks)
+    except ConfigError as problem:
+        return [str(problem)]
+    return []
 
 
 async def _ask(config: Config, component: str, parts: Parts | None, timeout: float) -> ComponentHealth:
@@ -77,6 +99,8 @@ async def _ask(config: Config, component: str, parts: Parts | None, timeout: flo
         driver = make_driver(url, durability=config.durability, options=config.store_options(component))
         backend = driver.about.title
         opened = parts.driver_of(component) if parts is not None else None
+        if opened is None and _can_be_made(driver):
+            return ComponentHealth(component=component, store=store, backend=backend, absent=True)
         async with asyncio.timeout(timeout):
             latency = await (_read(opened) if opened is not None else _open_and_read(driver))
     except TimeoutError:
@@ -88,6 +112,15 @@ async def _ask(config: Config, component: str, parts: Parts | None, timeout: flo
     else:
         return ComponentHealth(component=component, store=store, backend=backend, latency=latency)
     return ComponentHealth(component=component, store=store, backend=backend, error=error)
+
+
+def _can_be_made(driver: Driver) -> bool:
+    """Whether the store is not there, and nothing is in its way; if something is, opening it says what."""
+    place = driver.place()
+    if place is None or place.exists():
+        return False
+    above = next(directory for directory in place.parents if directory.exists())
+    return above.is_dir() and os.access(above, os.W_OK)
 
 
 async def _open_and_read(driver: Driver) -> float:

@@ -7,8 +7,7 @@ import secrets
 
 from .backends.registry import make_driver
 from .config import Config
-from .errors import ConfigError, OptionError
-from .masking import mask_url
+from .errors import MissingSecretError, OptionError
 from .registry import DEFAULT, Registry
 from .serialization import Serializer
 from .signing import Signer, embedded_secret
@@ -105,6 +104,18 @@ class Parts:
         await each_of(self.waiter.close, self.queue.close, *(driver.close for driver in self.drivers))
 
 
+def check_secret(config: Config, tasks: Driver) -> None:
+    """Without making one.
+
+    Raises:
+        ConfigError: The secret is too short, or there is none and the tasks' store needs one.
+    """
+    if config.secret is not None:
+        Signer(config.secret)
+    elif tasks.capabilities.shared and tasks.secret_directory() is None:
+        raise MissingSecretError(tasks.url)
+
+
 def _secret(config: Config, tasks: Driver) -> bytes:
     if config.secret is not None:
         return config.secret.encode()
@@ -113,7 +124,4 @@ def _secret(config: Config, tasks: Driver) -> bytes:
         return embedded_secret(directory)
     if not tasks.capabilities.shared:
         return _process_secret
-    raise ConfigError(
-        f"the store {mask_url(tasks.url)} is shared, so its pickles need a secret that all processes know: "
-        f"set OMNIQ_SECRET, or secret=..."
-    )
+    raise MissingSecretError(tasks.url)

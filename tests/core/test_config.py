@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 from omniq import Config, ConfigError
+from omniq.errors import UnknownVariableWarning
 
 FIELDS: dict[str, tuple[Any, Any]] = {
     # Field: what a user may write, what becomes of it.
@@ -166,7 +168,9 @@ def test_refused_secret_does_not_show() -> None:
     ("content", "complaint"),
     [
         (b"- a\n- b\n", "must be a mapping of fields, not list"),
-        (b"", "must be a mapping of fields, not NoneType"),
+        (b"lease: 5\nqueue: redis://h\nlease: 6\n", "has 'lease' twice, again in line 3"),
+        (b"queue: redis://h\nstorage_options:\n  queue: {a: 1, a: 2}\n", "has 'a' twice, again in line 3"),
+        (b"environments:\n  test: {}\n  test: {}\n", "has 'test' twice, again in line 3"),
         (b"lease: [", "is not YAML"),
         (b"\xff\x00lease", "is not YAML"),
         (b"\x00", "is not YAML"),
@@ -180,6 +184,18 @@ def test_file_that_is_no_configuration_is_refused_in_one_line(content: bytes, co
     assert str(path) in str(refusal.value)
     assert complaint in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("content", ["", "# nothing\n", "---\n"])
+def test_file_without_content_is_a_configuration_without_fields(content: str, tmp_path: Path) -> None:
+    (tmp_path / "omniq.yaml").write_text(content)
+    assert Config.load(tmp_path / "omniq.yaml") == Config()
+
+
+def test_keys_may_be_alike_where_yaml_has_them_apart(tmp_path: Path) -> None:
+    path = tmp_path / "omniq.yaml"
+    path.write_text("storage_options:\n  queue: &q {a: 1}\n  results: {<<: *q, b: 2}\nroutes: {a: b, b: a}\n")
+    assert Config.load(path).store_options("results") == {"a": 1, "b": 2}
 
 
 def test_missing_file_is_refused(tmp_path: Path) -> None:
@@ -342,3 +358,27 @@ def test_fields_can_be_changed_later() -> None:
     assert config.updated() == config
     with pytest.raises(ConfigError, match="unknown configuration field 'leese'"):
         config.updated(leese=1)
+
+
+@pytest.mark.parametrize("source", [{"lease": 10}, {"lease": 10, "environments": {}}, Config(lease=10), None])
+def test_environment_of_a_source_without_sections_is_refused(
+    source: Config | dict[str, Any] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ConfigError, match="'production'.*(there is none|none is given)"):
+        Config.load(source, environment="production")
+    monkeypatch.setenv("OMNIQ_ENVIRONMENT", "production")  # is for all sources, those without sections too
+    assert Config.load(source).lease in {10, 30}
+
+
+def test_variable_that_is_no_setting_is_told_of_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OMNIQ_QEUE", "OMNIQ_XYZZY", "OMNIQ_PORT_6379_TCP_ADDR", "OMNIQ_SERVICE_HOST", "OMNIQ_ENVIRONMENT"):
+        monkeypatch.setenv(name, "hunter2")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        Config.load()
+        Config.load()
+    assert [str(each.message) for each in caught] == [
+        "the environment variable OMNIQ_QEUE is no setting of OmniQ's and has no effect: did you mean OMNIQ_QUEUE?",
+        "the environment variable OMNIQ_XYZZY is no setting of OmniQ's and has no effect: see `help(omniq.Config)`",
+    ]
+    assert {each.category for each in caught} == {UnknownVariableWarning}

@@ -31,6 +31,7 @@ from ..storage.schedules import BaseScheduleStorage
 from .doorbell import Doorbell
 from .local_url import place_of
 from .objects import ObjectDriver
+from .objects_format import MARKER
 from .objects_store import ObjectStore
 
 try:
@@ -250,6 +251,9 @@ class FileDriver(ObjectDriver):
     async def close(self) -> None:
         await super().close()
         self._bell.close()
+
+    def place(self) -> Path | None:
+        return self.path / self.namespace / MARKER
 
     def secret_directory(self) -> Path | None:
         directory = self.path.parent

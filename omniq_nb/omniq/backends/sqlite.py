@@ -109,6 +109,9 @@ class SQLiteDriver(Driver):
         self._reader = self._writer = None
         await each_of(*(connection.close for connection in (reader, writer) if connection is not None))
 
+    def place(self) -> Path | None:
+        return self.path
+
     def secret_directory(self) -> Path | None:
         directory = self.path.parent
         return directory if directory.name == ".omniq" else directory / ".omniq"

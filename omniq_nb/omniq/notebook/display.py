@@ -144,7 +144,7 @@ def _health(health: Health, bundle: Json) -> Bundle:
     rows = [
         (each.component, each.store, each.error or ("" if each.latency is None else html.duration(each.latency)))
         for each in health.components
-    ]
+    ] + [("", "", problem) for problem in health.problems]
     bundle["text/html"] = html.panel(html.table(("component", "store", "answer"), rows))
     return bundle, {}
 

@@ -173,6 +173,10 @@ class Driver(abc.ABC):
         """Where the app may keep the secret that signs this store's pickles; ``None``: the user has to give one."""
         return None
 
+    def place(self) -> Path | None:
+        """A file that is there once the store was made, if that is on this machine; ``None``: it is elsewhere."""
+        return None
+
     async def __aenter__(self) -> Self:
         await self.open()
         return self
