@@ -10,6 +10,7 @@ import pytest
 from omniq.cli import main
 
 from ..servers.process import free_port
+from ..servers.redis import RedisServer
 
 
 def test_a_healthy_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -67,13 +68,19 @@ def test_an_error_of_several_components_is_told_once(capsys: pytest.CaptureFixtu
 
 
 def test_a_missing_secret_is_a_finding_beside_the_others(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     away = f"redis://127.0.0.1:{free_port()}"
     assert main(["doctor", "--url", away]) == 1
     said = capsys.readouterr().out
     assert f"Redis, {away}: the store {away} can't be reached" in said
     assert f"\nsecret       the store {away} is shared, so its pickles need a secret" in said
+    with RedisServer(tmp_path) as server:
+        assert main(["doctor", "--url", server.url()]) == 1
+    said = capsys.readouterr().out
+    assert "\nschedules    Redis, " in said
+    assert said.count("answers in") == 4
+    assert "\nsecret       the store redis://" in said
     monkeypatch.setenv("OMNIQ_SECRET", "short")
     assert main(["doctor", "--url", "memory://"]) == 1
     said = capsys.readouterr().out
