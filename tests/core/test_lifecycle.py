@@ -53,6 +53,19 @@ def test_final_statuses_are_left_only_by_a_replay() -> None:
             assert TRANSITIONS[status] == ({TaskStatus.PENDING} if status in REPLAYABLE else set())
 
 
+@pytest.mark.parametrize("status", TaskStatus)
+def test_what_is_doomed_has_ended_and_is_over_by_any_clock(status: TaskStatus) -> None:
+    record = msgspec.structs.replace(_running(), state=status.value)
+    doomed = lifecycle.doom(record)
+    assert TaskStatus(doomed.state) in {status, *TRANSITIONS[status]}
+    assert TaskStatus(doomed.state).is_final
+    assert (doomed.due_at, doomed.owner, doomed.version) == (None, None, record.version + 1)
+    assert doomed.updated_at == record.updated_at, "a purge of what is old would not find it again"
+    assert lifecycle.is_doomed(doomed)
+    assert not lifecycle.is_doomed(record)
+    assert lifecycle.is_overdue(doomed, 1)
+
+
 def test_what_may_be_cancelled_and_replayed_is_what_the_machine_says() -> None:
     assert {start for start, ends in TRANSITIONS.items() if TaskStatus.CANCELLED in ends} == CANCELLABLE
     assert {status for status in TaskStatus if status.is_final and TRANSITIONS[status]} == REPLAYABLE

@@ -41,6 +41,9 @@ CANCELLABLE = frozenset({TaskStatus.BLOCKED, TaskStatus.PENDING, TaskStatus.RUNN
 PURGED = (TaskStatus.SUCCEEDED, TaskStatus.CANCELLED, TaskStatus.EXPIRED, TaskStatus.SKIPPED)
 """What a purge deletes unless it is told otherwise: what has ended, but no dead letters."""
 
+DOOMED = 1
+"""The ``expires_at`` of a task that is being deleted: no other task has this moment, and it is over by any clock."""
+
 # What records hold; asking a member for its value takes as long as making a record.
 _PENDING = TaskStatus.PENDING.value
 _SUCCEEDED = TaskStatus.SUCCEEDED.value
@@ -100,6 +103,21 @@ def replay(record: Record, spec: TaskSpec, now: int) -> Record:
 def move(record: Record, queue: str, now: int) -> Record:
     """Blocked or pending, in another queue; its state, its place by priority and age, and its moment stay."""
     return msgspec.structs.replace(record, partition=queue, version=record.version + 1, updated_at=now)
+
+
+def doom(record: Record) -> Record:
+    """A task that is about to be deleted: nobody runs or replays it any more.
+
+    It stays in the store until all that belongs to it is gone elsewhere. Should that be broken off, maintenance finds
+    it by its moment, like any other task that was kept for long enough.
+    """
+    state = record.state if TaskStatus(record.state).is_final else _CANCELLED
+    return _settled(record, state, record.updated_at, DOOMED, record.body)
+
+
+def is_doomed(record: Record) -> bool:
+    """Whether a task is being deleted: users are told that there is no such task."""
+    return record.expires_at == DOOMED
 
 
 def is_overdue(record: Record, now: int) -> bool:

@@ -56,7 +56,7 @@ class BaseTaskQueue(Component):
 
     Where the three share a driver whose batches are atomic, one settlement is one transaction. Elsewhere the result
     goes first (nobody believes it until the task names its attempt), then the task, whose version is the fence, then
-    events.
+    events. A deletion goes the other way round: the task is doomed, then results and large values go, then the task.
 
     Args:
         store: The tasks' driver, URL or path.
@@ -85,7 +85,9 @@ class BaseTaskQueue(Component):
         self._events = events or self.driver
         self._large = large
         self.max_claims = max_claims
-        self._in_one = self._results is self._events is self.driver and self.driver.capabilities.atomic_batches
+        with_results = self._results is self.driver and self.driver.capabilities.atomic_batches
+        self._in_one = with_results and self._events is self.driver
+        self._deletes_in_one = with_results and large is None
         self.on_end: Callable[[list[str]], None] = lambda _: None
         self._known_for: dict[str, float] = {}
         self._outbox = Outbox(self._events)
@@ -255,9 +257,26 @@ class BaseTaskQueue(Component):
         await self._results.write(results)
         replaces = [Replace(each.task, each.previous) for each in settlements]
         outcomes = await write_surely(self.driver, replaces, again=again)
+        if False in outcomes:
+            await self._take_back([each for each, applied in zip(settlements, outcomes, strict=True) if not applied])
         settled = [each for each, applied in zip(settlements, outcomes, strict=True) if applied]
         await self._outbox.tell([event for each in settled for event in each.events])
         return outcomes
+
+    async def _take_back(self, refused: Sequence[Settlement]) -> None:
+        """Delete results that came when their task had been deleted, or its results: nobody would find them again.
+
+        Those of other tasks go with the task; and some may count, where a server's crash gave one claim to two workers.
+        """
+        tasks = await self.driver.get([(TASK, each.task.key) for each in refused])
+        results = [
+            each.result
+            for each, task in zip(refused, tasks, strict=True)
+            if each.result is not None
+            and (task is None or task.created_at != each.task.created_at or lifecycle.is_doomed(task))
+        ]
+        if results:
+            await self._results.write([Delete(result) for result in results])
 
     async def _settle_in_one(self, settlements: Sequence[Settlement], *, again: bool) -> list[bool]:
         ops: list[Op] = []
@@ -306,7 +325,7 @@ class BaseTaskQueue(Component):
 
     async def _record(self, task_id: str) -> Record:
         (record,) = await self.driver.get([(TASK, task_id)])
-        if record is None:
+        if record is None or lifecycle.is_doomed(record):
             raise TaskNotFoundError(task_id)
         return record
 
@@ -475,34 +494,44 @@ class BaseTaskQueue(Component):
         An attempt that is not the last one may have left a result too: before a replay, or by a worker that vanished
         after it wrote the result and before it wrote the task.
         """
-        keys = [[result_key(task, attempt) for attempt in _attempts(task)] for task in tasks]
-        results = iter(await self._results.get([(RESULT, key) for of_task in keys for key in of_task]))
-        found = [[result for result in islice(results, len(of_task)) if result is not None] for of_task in keys]
-        if self._results is self.driver:
-            outcomes = await self._delete_together(tasks, found)
-        else:
-            outcomes = await self.driver.write([Delete(task) for task in tasks])
-            gone = [Delete(each) for of_task in compress(found, outcomes) for each in of_task]
-            await self._results.write(gone)
-        deleted = list(compress(tasks, outcomes))
-        if self._large is not None:
-            arguments = [arguments_key(task.key, task.created_at) for task in deleted]
-            await self._large.remove([*arguments, *(key for of_task in compress(keys, outcomes) for key in of_task)])
+        deleted = await (self._delete_in_one(tasks) if self._deletes_in_one else self._delete_in_turn(tasks))
         self.on_end([task.key for task in deleted])
         return len(deleted)
 
-    async def _delete_together(self, tasks: Sequence[Record], results: Sequence[Sequence[Record]]) -> list[bool]:
+    async def _delete_in_one(self, tasks: Sequence[Record]) -> list[Record]:
         ops: list[Op] = []
         places: list[int] = []
-        for task, of_task in zip(tasks, results, strict=True):
+        for task, results in zip(tasks, await self._results_of(tasks), strict=True):
             places.append(len(ops))
-            ops += [Delete(task), *(Delete(each, places[-1]) for each in of_task)]
+            ops += [Delete(task), *(Delete(each, places[-1]) for each in results)]
         outcomes = await self.driver.write(ops)
-        return [outcomes[place] for place in places]
+        return [task for task, place in zip(tasks, places, strict=True) if outcomes[place]]
+
+    async def _delete_in_turn(self, tasks: Sequence[Record]) -> list[Record]:
+        """What belongs to a task goes before it, so that a crash leaves nothing that nobody finds; and it goes when
+        nobody can run or replay the task any more, who would miss it.
+        """
+        doomed = [task for task in tasks if lifecycle.is_doomed(task)]
+        others = [task for task in tasks if not lifecycle.is_doomed(task)]
+        changed = [lifecycle.doom(task) for task in others]
+        outcomes = await self.driver.write([Replace(new, old) for new, old in zip(changed, others, strict=True)])
+        doomed += compress(changed, outcomes)
+        results = await self._results_of(doomed)
+        await self._results.write([Delete(each) for of_task in results for each in of_task])
+        if self._large is not None:
+            arguments = [arguments_key(task.key, task.created_at) for task in doomed]
+            await self._large.remove([*arguments, *(key for task in doomed for key in _result_keys(task))])
+        return list(compress(doomed, await self.driver.write([Delete(task) for task in doomed])))
+
+    async def _results_of(self, tasks: Sequence[Record]) -> list[list[Record]]:
+        keys = [_result_keys(task) for task in tasks]
+        found = iter(await self._results.get([(RESULT, key) for of_task in keys for key in of_task]))
+        return [[result for result in islice(found, len(of_task)) if result is not None] for of_task in keys]
 
 
-def _attempts(task: Record) -> range:
-    return range(max(1, task.claims - _ATTEMPTS_KEPT + 1), task.claims + 1)
+def _result_keys(task: Record) -> list[str]:
+    first = max(1, task.claims - _ATTEMPTS_KEPT + 1)
+    return [result_key(task, attempt) for attempt in range(first, task.claims + 1)]
 
 
 def _enqueued(record: Record, spec: TaskSpec) -> TaskEvent:

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from ..core.lifecycle import is_doomed
 from ..models.record import Record
 from ..models.result import RESULT, ResultBody, decode_result, first_result_key, result_key
 from ..models.task import TASK, TaskStatus
@@ -36,7 +37,10 @@ class BaseResultStorage(Component):
         self._tasks = tasks or self.driver
 
     async def outcomes(self, task_ids: Sequence[str]) -> list[StoredOutcome | Record | None]:
-        """What each task has come to: its outcome, its record while it goes on, ``None`` if there is no such task."""
+        """What each task has come to: its outcome, its record while it goes on, ``None`` if there is no such task.
+
+        One that is being deleted is none any more: its result may be gone already.
+        """
         firsts: dict[str, str] = {}
         if self._tasks is self.driver:
             # Most tasks have ids of our own and end at their first attempt, so its result comes in the same round trip.
@@ -57,7 +61,12 @@ def _has_result(record: Record) -> bool:
 
 
 def _outcome(record: Record | None, results: dict[str, Record | None]) -> StoredOutcome | Record | None:
-    if record is None or not TaskStatus(record.state).is_final:
+    if record is None or is_doomed(record):
+        return None
+    if not TaskStatus(record.state).is_final:
         return record
-    result = results.get(record.key) if _has_result(record) else None
-    return StoredOutcome(record, None if result is None else decode_result(result.body))
+    if not _has_result(record):
+        return StoredOutcome(record, None)
+    # Written before its task, a result that is not there has been deleted since the task was read.
+    result = results.get(record.key)
+    return None if result is None else StoredOutcome(record, decode_result(result.body))

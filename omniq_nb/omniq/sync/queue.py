@@ -23,7 +23,7 @@ class SyncTaskQueue(SyncComponent):
 
     Where the three share a driver whose batches are atomic, one settlement is one transaction. Elsewhere the result
     goes first (nobody believes it until the task names its attempt), then the task, whose version is the fence, then
-    events.
+    events. A deletion goes the other way round: the task is doomed, then results and large values go, then the task.
 
     Args:
         store: The tasks' driver, URL or path.

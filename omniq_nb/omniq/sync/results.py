@@ -30,5 +30,8 @@ class SyncResultStorage(SyncComponent):
         self._adopt(self._async_class(store, tasks=tasks, **options))
 
     def outcomes(self, task_ids: Sequence[str]) -> list[StoredOutcome | Record | None]:
-        """What each task has come to: its outcome, its record while it goes on, ``None`` if there is no such task."""
+        """What each task has come to: its outcome, its record while it goes on, ``None`` if there is no such task.
+
+        One that is being deleted is none any more: its result may be gone already.
+        """
         return self._run(self._async.outcomes(task_ids))
