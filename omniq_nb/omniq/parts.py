@@ -50,7 +50,9 @@ class Parts:
 
         tasks, results, events = driver_for("queue"), driver_for("results"), driver_for("events")
         schedules = driver_for("schedules")
-        self.large = LargeValues(driver_for("large_values"), config.large_value_bytes) if config.large_values else None
+        self.large: LargeValues | None = None
+        if config.large_values:
+            self.large = LargeValues(driver_for("large_values"), config.large_value_bytes, tasks)
         self.drivers = tuple(drivers.values())
         self.signer = Signer(_secret(config, tasks))
         self.serializer = Serializer(self.signer)

@@ -8,11 +8,29 @@ from typing import Any
 
 import pytest
 from omniq import AsyncOmniQ, SerializationError
-from omniq.models.record import Filter
+from omniq.clock import system_clock
+from omniq.models.record import Delete, Filter, Record
+from omniq.models.task import TASK
 from omniq.notebook.source import Source
-from omniq.storage.large import VALUE
+from omniq.storage import large
+from omniq.storage.large import LOOK, UNTOUCHED, VALUE
+from omniq.testing.clock import FakeClock
 
 LARGE = "x" * 5000
+DIES = """
+import asyncio, os
+from omniq import AsyncOmniQ
+
+async def main():
+    async with AsyncOmniQ() as app:
+        driver = (await app._ready()).queue.driver
+        write = driver.write
+        driver.write = lambda ops: os._exit(9) if ops[0].record.kind == "task" else write(ops)
+        await app.enqueue("echo", ["x" * 5000])
+
+asyncio.run(main())
+"""
+"""A process that dies after it has written the arguments of a task and before it writes the task."""
 
 
 @pytest.fixture
@@ -21,10 +39,22 @@ async def app(make_app: Any, tmp_path: Path) -> AsyncIterator[AsyncOmniQ]:
         yield app
 
 
-async def _values(app: AsyncOmniQ) -> list[str]:
+async def _values(app: AsyncOmniQ, kind: str = VALUE) -> list[str]:
     parts = await app._ready()
     assert parts.large is not None
-    return [record.key for record in (await parts.large.driver.scan(Filter(kind=VALUE))).records]
+    return [record.key for record in (await parts.large.driver.scan(Filter(kind=kind))).records]
+
+
+async def _tasks(app: AsyncOmniQ) -> list[Record]:
+    return (await (await app._ready()).queue.driver.scan(Filter(kind=TASK))).records
+
+
+async def _sweep(app: AsyncOmniQ, *, later: int = 0) -> None:
+    """The part of the maintenance that looks at large values, so many microseconds later."""
+    values = (await app._ready()).large
+    assert values is not None
+    values.driver.clock = lambda: system_clock() + later
+    await values.sweep()
 
 
 async def test_large_ones_go_by_reference_and_come_back(app: AsyncOmniQ) -> None:
@@ -51,7 +81,7 @@ async def test_they_go_with_the_task(app: AsyncOmniQ) -> None:
         await (await echo.enqueue(LARGE))
     assert len(await _values(app)) == 2
     assert await app.purge() == 1
-    assert await _values(app) == []
+    assert await _values(app) == await _values(app, LOOK) == []
 
 
 async def test_an_app_without_the_store_says_so(app: AsyncOmniQ, make_app: Any) -> None:
@@ -107,3 +137,108 @@ async def test_details_show_them_as_any_other(app: AsyncOmniQ) -> None:
     detail = await Source(await app._ready()).detail(handle.id)
     assert detail["args"].startswith("'xxx")
     assert detail["result"].startswith("'xxx")
+
+
+# --- values that nobody wants ---
+
+
+async def test_arguments_whose_task_never_came_go_after_a_day(children: Any, sqlite_url: str, tmp_path: Path) -> None:
+    fields = {"large_values": f"sqlite:///{tmp_path}/large.db", "large_value_bytes": 1000}
+    variables = {f"OMNIQ_{name.upper()}": str(value) for name, value in fields.items()}
+    assert children.python("-c", DIES, OMNIQ_URL=sqlite_url, **variables).wait(60) == 9
+    async with AsyncOmniQ(sqlite_url, **fields) as app:
+        assert (await app.list_tasks()).tasks == []
+        (lost,) = await _values(app)
+        await _sweep(app, later=UNTOUCHED // 2)
+        assert await _values(app) == [lost], "its task may be part of a transaction that is still open"
+        await _sweep(app, later=UNTOUCHED)
+        assert await _values(app) == await _values(app, LOOK) == []
+
+
+async def test_those_of_a_task_stay_however_old_they_are(app: AsyncOmniQ) -> None:
+    @app.task
+    async def echo(text: str) -> str:
+        return text
+
+    async with app.workers():
+        await (await echo.enqueue(LARGE))
+        named = await echo.options(task_id="a.name").enqueue(LARGE)
+        await named
+    waits = await echo.enqueue(LARGE)
+    kept = await _values(app)
+    assert len(kept) == 5
+    for days in (1, 2, 3, 1000, 100_000):
+        await _sweep(app, later=days * UNTOUCHED)
+        assert await _values(app) == await _values(app, LOOK) == kept
+    async with app.workers():
+        assert await waits == LARGE
+    assert await app.get_result(named.id)
+
+
+async def test_those_that_stay_are_looked_at_less_and_less_often(app: AsyncOmniQ) -> None:
+    values = (await app._ready()).large
+    assert values is not None
+    clock = values.driver.clock = FakeClock()
+    await app.enqueue("echo", [LARGE])
+    clock.now += 1
+    looked_at: list[int] = []
+    for day in range(1, 100):
+        (before,) = (await values.driver.scan(Filter(kind=LOOK))).records
+        clock.now += UNTOUCHED
+        await values.sweep()
+        (after,) = (await values.driver.scan(Filter(kind=LOOK))).records
+        looked_at += [day] if after != before else []
+    assert looked_at == [1, 3, 7, 15, 31, 63]
+
+
+async def test_another_queues_values_are_left_alone(app: AsyncOmniQ, tmp_path: Path) -> None:
+    await app.enqueue("echo", [LARGE])
+    kept = await _values(app)
+    async with AsyncOmniQ(
+        f"sqlite:///{tmp_path}/another.db", large_values=app.config.large_values, large_value_bytes=1000
+    ) as other:
+        await other.enqueue("echo", [LARGE])
+        await _sweep(other, later=2 * UNTOUCHED)
+        assert len(await _values(other)) == 2
+        parts = await other._ready()
+        await parts.queue.driver.write([Delete(record) for record in await _tasks(other)])
+        await _sweep(other, later=5 * UNTOUCHED)
+    assert await _values(app) == kept
+
+
+async def test_what_a_purge_without_the_store_left_behind_goes(app: AsyncOmniQ, make_app: Any) -> None:
+    await app.enqueue("echo", [LARGE])
+    await _sweep(app, later=UNTOUCHED)
+    assert await make_app().purge(status="pending") == 1
+    assert len(await _values(app)) == 1
+    await _sweep(app, later=2 * UNTOUCHED + 1)
+    assert await _values(app) == []
+
+
+async def test_a_pass_has_its_bounds_and_the_next_one_goes_on(app: AsyncOmniQ, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(large, "_PAGE", 2)
+    monkeypatch.setattr(large, "_AT_ONCE", 1)
+    for n in range(7):
+        await app.enqueue("echo", [LARGE])
+        if n % 2:
+            await (await app._ready()).queue.driver.write([Delete((await _tasks(app))[-1])])
+    left: list[int] = []
+    for _ in range(5):
+        await _sweep(app, later=UNTOUCHED)
+        left.append(len(await _values(app)))
+    assert left == [6, 5, 4, 4, 4]
+
+
+async def test_workers_do_it(make_app: Any, tmp_path: Path, until: Any) -> None:
+    app: AsyncOmniQ = make_app(large_values=f"sqlite:///{tmp_path}/large.db", large_value_bytes=1000, lease=0.5)
+    await app.enqueue("lost", [LARGE])
+    parts = await app._ready()
+    await parts.queue.driver.write([Delete(record) for record in await _tasks(app)])
+    assert parts.large is not None
+    parts.large.driver.clock = lambda: system_clock() + UNTOUCHED
+
+    async def it_is_gone() -> bool:
+        return not await _values(app)
+
+    async with app.workers():
+        await until(it_is_gone)

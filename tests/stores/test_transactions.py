@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
 from omniq import AsyncOmniQ, OptionError, TaskNotFoundError
+from omniq.clock import system_clock
+from omniq.models.record import Filter
+from omniq.storage.large import UNTOUCHED, VALUE
 
 from tests.servers.postgres import bare, shared_server
 
@@ -50,6 +54,36 @@ async def test_a_transaction_that_is_rolled_back_leaves_nothing(app: AsyncOmniQ,
     assert (await app.list_tasks()).tasks == []
     assert (await app.stats()).totals == {}
     assert len(await app.events(types="task.*")) == 0
+
+
+async def test_large_arguments_go_when_their_transaction_was_rolled_back_and_stay_when_not(
+    make_app: Any, connection: Any, app: AsyncOmniQ, tmp_path: Path
+) -> None:
+    app = make_app(app.config.url, large_values=f"sqlite:///{tmp_path}/large.db", large_value_bytes=1000)
+    large = (await app._ready()).large
+    assert large is not None
+
+    @app.task
+    async def measure(text: str) -> int:
+        return len(text)
+
+    async def sweep(later: int) -> list[str]:
+        large.driver.clock = lambda: system_clock() + later
+        await large.sweep()
+        return [record.key for record in (await large.driver.scan(Filter(kind=VALUE))).records]
+
+    transaction = connection.transaction()
+    await transaction.start()
+    await app.enqueue("measure", ["x" * 5000], connection=connection)
+    assert len(await sweep(UNTOUCHED // 2)) == 1
+    await transaction.rollback()
+    async with connection.transaction():
+        kept = await app.enqueue("measure", ["x" * 6000], connection=connection)
+        assert len(await sweep(UNTOUCHED // 2)) == 2, "the transaction is still open"
+    for days in (1, 2, 1000):
+        assert await sweep(days * UNTOUCHED) == [f"{kept.id}.arguments"]
+    async with app.workers():
+        assert await kept == 6000
 
 
 async def test_other_stores_refuse_it(make_app: Any) -> None:

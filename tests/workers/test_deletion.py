@@ -29,7 +29,7 @@ class Bench:
 
     def __init__(self, tasks: Driver, others: Driver, clock: FakeClock) -> None:
         self.tasks, self.others, self.clock = tasks, others, clock
-        self.large = LargeValues(others, 1)
+        self.large = LargeValues(others, 1, tasks)
         self.queue = BaseTaskQueue(tasks, results=others, large=self.large)
         self.results = BaseResultStorage(others, tasks=tasks)
 

@@ -14,6 +14,8 @@ from .task import TaskStatus, life_of
 
 RESULT = "result"
 """Kind of a result's record."""
+_ATTEMPTS_KEPT = 100
+"""Of a task that was tried thousands of times, the results of so many attempts are looked for when it is deleted."""
 
 
 class ErrorInfo(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -90,6 +92,12 @@ class TaskResult(Displayed, msgspec.Struct, frozen=True, kw_only=True):
 def result_key(task: Record, attempt: int | None = None) -> str:
     """Key of one attempt's result, the last one's unless given: a late worker's can't take the place of another's."""
     return f"{life_of(task.key, task.created_at)}.{task.claims if attempt is None else attempt}"
+
+
+def result_keys(task: Record) -> list[str]:
+    """Keys of the results that go with a task: those of all its attempts."""
+    first = max(1, task.claims - _ATTEMPTS_KEPT + 1)
+    return [result_key(task, attempt) for attempt in range(first, task.claims + 1)]
 
 
 def first_result_key(task_id: str) -> str | None:

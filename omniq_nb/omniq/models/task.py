@@ -50,6 +50,11 @@ def life_of(task_id: str, created_at: int) -> str:
     return task_id if is_unique(task_id) else f"{task_id}.{created_at:x}"
 
 
+def id_of(life: str) -> str:
+    """The id of the task that a life belongs to."""
+    return life if is_unique(life) else life.rpartition(".")[0]
+
+
 Statuses = TaskStatus | str | Collection[TaskStatus | str]
 """One status or several, as members or by name."""
 

@@ -1,4 +1,4 @@
-"""The sweep: what time has ended is expired or deleted.
+"""The sweep: what time has ended is expired or deleted, and so are large values whose task is gone or never came.
 
 The sweep is a record that is due again and again, so one worker at a time does it, and if that worker vanishes in the
 middle, another one does.
@@ -67,13 +67,15 @@ class Maintenance:
             await self._driver.write([Insert(_sweep_record(now, now))])
 
     async def sweep(self) -> None:
-        """Expire and delete what is over now."""
+        """Expire and delete what is over now, and some of the large values that nobody wants."""
         now = self._driver.clock()
         await self._each_page(self._driver, TASK, now, self._end_tasks)
         await self._each_page(self._results, RESULT, now, self._delete_from(self._results))
         await self._each_page(self._driver, WORKER, now, self._remove_workers)
         if self._retention is not None:
             await self._events.trim_log(now - round(self._retention * SECOND))
+        if self._queue.large is not None:
+            await self._queue.large.sweep()
 
     async def _each_page(
         self, driver: Driver, kind: str, now: int, handle: Callable[[list[Record]], Awaitable[object]]

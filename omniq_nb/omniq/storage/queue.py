@@ -21,12 +21,12 @@ from ..errors import OptionError, SerializationError, StoreError, TaskNotFoundEr
 from ..failures import describe_error
 from ..models.event import TaskEvent
 from ..models.record import Append, Delete, Extend, Filter, Insert, Op, Record, Replace
-from ..models.result import RESULT, result_key
+from ..models.result import RESULT, result_keys
 from ..models.task import TASK, Statuses, Task, TaskSpec, TaskStatus, decode_spec, spec_of, statuses_of, task_of
 from .component import Component
 from .controls import ACTIVE, PAUSED, QueueControls
 from .driver import Driver, Standing
-from .large import LargeValues, arguments_key
+from .large import LargeValues, keys_of
 from .outbox import Outbox, write_with_event
 from .surely import write_surely
 
@@ -38,8 +38,6 @@ HANDED_LEASE = 2 * SECOND
 """Microseconds that a worker has to begin with what was handed over: as long is a task held up at most that was handed
 to one which does not look any more. What it began has a lease like any other from the next heartbeat on."""
 _CONFLICTS = 20
-_ATTEMPTS_KEPT = 100
-"""Of a task that was tried thousands of times, the results of so many attempts are looked for when it is deleted."""
 _PAGE = 500
 _AT_ONCE = 100
 
@@ -67,6 +65,7 @@ class BaseTaskQueue(Component):
         **options: For a driver made from a URL.
 
     Attributes:
+        large: The store for large values, if there is one.
         on_end: Called with the ids of tasks that this queue has settled, cancelled, put back or deleted.
     """
 
@@ -83,7 +82,7 @@ class BaseTaskQueue(Component):
         super().__init__(store, **options)
         self._results = results or self.driver
         self._events = events or self.driver
-        self._large = large
+        self.large = large
         self.max_claims = max_claims
         with_results = self._results is self.driver and self.driver.capabilities.atomic_batches
         self._in_one = with_results and self._events is self.driver
@@ -518,20 +517,14 @@ class BaseTaskQueue(Component):
         doomed += compress(changed, outcomes)
         results = await self._results_of(doomed)
         await self._results.write([Delete(each) for of_task in results for each in of_task])
-        if self._large is not None:
-            arguments = [arguments_key(task.key, task.created_at) for task in doomed]
-            await self._large.remove([*arguments, *(key for task in doomed for key in _result_keys(task))])
+        if self.large is not None:
+            await self.large.remove([key for task in doomed for key in keys_of(task)])
         return list(compress(doomed, await self.driver.write([Delete(task) for task in doomed])))
 
     async def _results_of(self, tasks: Sequence[Record]) -> list[list[Record]]:
-        keys = [_result_keys(task) for task in tasks]
+        keys = [result_keys(task) for task in tasks]
         found = iter(await self._results.get([(RESULT, key) for of_task in keys for key in of_task]))
         return [[result for result in islice(found, len(of_task)) if result is not None] for of_task in keys]
-
-
-def _result_keys(task: Record) -> list[str]:
-    first = max(1, task.claims - _ATTEMPTS_KEPT + 1)
-    return [result_key(task, attempt) for attempt in range(first, task.claims + 1)]
 
 
 def _enqueued(record: Record, spec: TaskSpec) -> TaskEvent:

@@ -34,6 +34,7 @@ class SyncTaskQueue(SyncComponent):
         **options: For a driver made from a URL.
 
     Attributes:
+        large: The store for large values, if there is one.
         on_end: Called with the ids of tasks that this queue has settled, cancelled, put back or deleted.
     """
 
@@ -53,6 +54,10 @@ class SyncTaskQueue(SyncComponent):
         self._adopt(
             self._async_class(store, results=results, events=events, large=large, max_claims=max_claims, **options)
         )
+
+    @property
+    def large(self) -> LargeValues | None:
+        return self._async.large
 
     @property
     def max_claims(self) -> int:

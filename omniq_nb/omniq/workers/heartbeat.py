@@ -44,7 +44,7 @@ class Stores:
         drivers = [queue, results, events] + ([large.driver] if large is not None else [])
         clones: dict[int, Driver] = {id(driver): driver.clone() for driver in drivers}
         self.queue, self.results, self.events = clones[id(queue)], clones[id(results)], clones[id(events)]
-        self.large = None if large is None else large.over(clones[id(large.driver)])
+        self.large = None if large is None else large.over(clones[id(large.driver)], self.queue)
         self.event_retention = event_retention
         self.all = tuple(clones.values())
 
