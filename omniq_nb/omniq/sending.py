@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from .serialization import Serializer
 
 _BATCH = 1000
+_LARGE_AT_ONCE = 8
+"""Large arguments that are written at the same time: enough that none waits for the way to the store and back, and few
+enough that their copies on the way need little memory.
+"""
 
 Call = tuple[Sequence[Any], Mapping[str, Any]]
 """Positional and keyword arguments."""
@@ -79,10 +83,20 @@ async def _serialize(serializer: Serializer, calls: Iterable[Call], what: str) -
 
 
 async def _offload(large: LargeValues, payloads: Sequence[bytes], ids: Sequence[str], now: int) -> list[bytes]:
-    return [
-        await large.offload(payload, arguments_key(task_id, now))
-        for task_id, payload in zip(ids, payloads, strict=True)
-    ]
+    """The arguments, references in the place of large ones, of which a few are under way at a time.
+
+    Where one of them can't be stored, those that were under way with it have come to an end too.
+    """
+    offloaded = list(payloads)
+    places = [place for place, payload in enumerate(payloads) if large.is_large(payload)]
+    for start in range(0, len(places), _LARGE_AT_ONCE):
+        some = places[start : start + _LARGE_AT_ONCE]
+        writes = (large.offload(payloads[place], arguments_key(ids[place], now)) for place in some)
+        for place, outcome in zip(some, await asyncio.gather(*writes, return_exceptions=True), strict=True):
+            if isinstance(outcome, BaseException):
+                raise outcome
+            offloaded[place] = outcome
+    return offloaded
 
 
 def _make(spec: TaskSpec, plan: Plan, payloads: Sequence[bytes], ids: Sequence[str], now: int) -> list[Record]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from omniq import AsyncOmniQ, SerializationError
+from omniq import AsyncOmniQ, SerializationError, sending
 from omniq.clock import system_clock
-from omniq.models.record import Delete, Filter, Record
+from omniq.models.record import Delete, Filter, Insert, Op, Record
 from omniq.models.task import TASK
 from omniq.notebook.source import Source
 from omniq.storage import large
+from omniq.storage.driver import Driver
 from omniq.storage.large import LOOK, UNTOUCHED, VALUE
 from omniq.testing.clock import FakeClock
 
@@ -139,6 +141,89 @@ async def test_details_show_them_as_any_other(app: AsyncOmniQ) -> None:
     assert detail["result"].startswith("'xxx")
 
 
+# --- many at once ---
+
+
+class Writes:
+    """Counts a driver's writes that are under way, and holds them up until so many are."""
+
+    def __init__(self, driver: Driver, wait_for: int) -> None:
+        self.under_way = self.most = 0
+        self.begun = asyncio.Event()
+        self.go_on = asyncio.Event()
+        self.fail = ""
+        self._write, self._wait_for = driver.write, wait_for
+        driver.write = self.write  # type: ignore[method-assign]
+
+    async def write(self, ops: Sequence[Op]) -> list[bool]:
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        if self.under_way == self._wait_for:
+            self.begun.set()
+            self.go_on.set()
+        try:
+            if self.fail and any(self.fail in op.record.key for op in ops if isinstance(op, Insert)):
+                raise ConnectionAbortedError(self.fail)
+            await self.go_on.wait()
+            await asyncio.sleep(0)
+            return await self._write(ops)
+        finally:
+            self.under_way -= 1
+
+
+@pytest.fixture
+async def writes(app: AsyncOmniQ) -> Writes:
+    large = (await app._ready()).large
+    assert large is not None
+    await app.enqueue("first", [LARGE])
+    return Writes(large.driver, sending._LARGE_AT_ONCE)
+
+
+async def test_large_arguments_go_together_and_keep_their_order(app: AsyncOmniQ, writes: Writes) -> None:
+    @app.task
+    async def head(text: str) -> str:
+        return text[:3]
+
+    calls = [f"{n:03}" if n % 3 else f"{n:03}{LARGE}" for n in range(80)]
+    group = await head.map(calls)
+    assert writes.most == sending._LARGE_AT_ONCE
+    async with app.workers():
+        assert await group == [text[:3] for text in calls]
+
+
+async def test_one_that_fails_leaves_none_running_behind(app: AsyncOmniQ, writes: Writes, monkeypatch: Any) -> None:
+    @app.task
+    async def echo(text: str) -> str:
+        return text
+
+    ids = [f"task{n}" for n in range(20)]
+    monkeypatch.setattr(sending, "new_ids", lambda n: ids[:n])
+    writes.fail = "task2."
+    sent = asyncio.ensure_future(echo.map([LARGE] * 20))
+    while writes.under_way < sending._LARGE_AT_ONCE - 1:
+        await asyncio.sleep(0)
+    assert not sent.done(), "others are under way"
+    writes.go_on.set()
+    with pytest.raises(ConnectionAbortedError):
+        await sent
+    assert writes.under_way == 0
+    assert len(await _values(app)) == sending._LARGE_AT_ONCE, "those after the failure were sent all the same"
+    assert [task.func for task in (await app.list_tasks()).tasks] == ["first"]
+
+
+async def test_who_is_cancelled_leaves_none_running_behind(app: AsyncOmniQ, writes: Writes) -> None:
+    @app.task
+    async def echo(text: str) -> str:
+        return text
+
+    sent = asyncio.ensure_future(echo.map([LARGE] * 20))
+    await writes.begun.wait()
+    sent.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await sent
+    assert writes.under_way == 0
+
+
 # --- values that nobody wants ---
 
 
@@ -211,7 +296,7 @@ async def test_what_a_purge_without_the_store_left_behind_goes(app: AsyncOmniQ, 
     await _sweep(app, later=UNTOUCHED)
     assert await make_app().purge(status="pending") == 1
     assert len(await _values(app)) == 1
-    await _sweep(app, later=2 * UNTOUCHED + 1)
+    await _sweep(app, later=3 * UNTOUCHED)
     assert await _values(app) == []
 
 
