@@ -276,7 +276,8 @@ class AsyncOmniQ(Displayed):
             args: Its positional arguments.
             kwargs: Its keyword arguments.
             connection: An asyncpg connection with an open transaction: the task becomes a part of it, and exists once
-                it is committed. For queues on PostgreSQL.
+                it is committed. For queues on PostgreSQL. Where events are on another store, there is none that says
+                that the task was enqueued (``task.enqueued``): it could not be taken back with the transaction.
             **options: See `TaskOptions`; they go before the function's own.
 
         Raises:

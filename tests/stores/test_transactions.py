@@ -56,6 +56,23 @@ async def test_a_transaction_that_is_rolled_back_leaves_nothing(app: AsyncOmniQ,
     assert len(await app.events(types="task.*")) == 0
 
 
+async def test_events_on_another_store_say_nothing_of_it_before_it_is_begun(
+    make_app: Any, connection: Any, app: AsyncOmniQ, tmp_path: Path
+) -> None:
+    app = make_app(app.config.url, events=f"sqlite:///{tmp_path}/events.db")
+
+    @app.task
+    async def one() -> int:
+        return 1
+
+    async with connection.transaction():
+        handle = await app.enqueue("one", connection=connection)
+    async with app.workers():
+        assert await handle == 1
+    assert "task.enqueued" not in (await app.events(types="task.*"))["event_type"].to_list()
+    assert len(await app.events(types="task.succeeded")) == 1
+
+
 async def test_large_arguments_go_when_their_transaction_was_rolled_back_and_stay_when_not(
     make_app: Any, connection: Any, app: AsyncOmniQ, tmp_path: Path
 ) -> None:
