@@ -493,6 +493,8 @@ class BaseTaskQueue(Component):
         An attempt that is not the last one may have left a result too: before a replay, or by a worker that vanished
         after it wrote the result and before it wrote the task.
         """
+        if not tasks:
+            return 0
         deleted = await (self._delete_in_one(tasks) if self._deletes_in_one else self._delete_in_turn(tasks))
         self.on_end([task.key for task in deleted])
         return len(deleted)
