@@ -72,9 +72,9 @@ class NATSDriver(RemoteDriver):
         url: ``nats://[USER:PASSWORD@]HOST:PORT[,HOST:PORT...][?namespace=omniq]``; ``tls://`` likewise.
         clock: The machine's, unless a test passes its own.
         durability: Without effect: the server's ``sync_interval`` decides.
-        options: ``replicas`` (1), ``storage`` (``"file"``), ``max_bytes`` and ``compression`` (``"none"``) of the stream,
-            which count when it is made; ``timeout`` (5 seconds) for an answer; ``prefix`` of JetStream's API, for
-            domains; ``snapshot_bytes``: how much log calls for a snapshot; ``token``, ``user_credentials``,
+        options: ``replicas`` (1), ``storage`` (``"file"``), ``max_bytes`` and ``compression`` (``"none"``) of the
+            streams, which count when they are made; ``timeout`` (5 seconds) for an answer; ``prefix`` of JetStream's
+            API, for domains; ``snapshot_bytes``: how much log calls for a snapshot; ``token``, ``user_credentials``,
             ``nkeys_seed`` and ``tls`` as nats-py takes them.
         shared: What a clone shares with the driver that it is a clone of.
     """
