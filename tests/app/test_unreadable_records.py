@@ -33,7 +33,7 @@ async def test_it_can_be_cancelled_and_purged(make_app: Any) -> None:
 async def test_the_sweep_expires_it(make_app: Any, until: Any) -> None:
     async with make_app(heartbeat=0.2) as app:  # which looks whether a sweep is due
         await app.pause_queue("default")
-        await _put_rubbish(app, expires_at=1)
+        await _put_rubbish(app, expires_at=2)
         async with app.workers():
             await until(lambda: _is_expired(app))
 
