@@ -135,6 +135,61 @@ async def test_waiting_for_a_result_is_pushed(app: AsyncOmniQ, url: str, childre
             assert await (await one.enqueue()) == 1
 
 
+async def _noticed(app: AsyncOmniQ, queue: str, until: Any) -> None:
+    """Wait until the workers know that a queue is paused: they take a later task, and leave one of this queue alone."""
+
+    async def is_left_alone() -> bool:
+        left = await app.enqueue("one", queue=queue)
+        await (await app.enqueue("one"))
+        return await left.status() is TaskStatus.PENDING
+
+    await until(is_left_alone)
+
+
+@pytest.fixture
+async def far(app: AsyncOmniQ, url: str, children: Any) -> AsyncOmniQ:
+    """The app, with a worker in another process that hears of changes by the store alone, and finds nothing by polling.
+
+    Its poll interval is longer than a test may take, also where the store can't push: as nobody tells it of queues that
+    are paused or resumed there, a worker looks for them once a second by itself.
+    """
+
+    @app.task
+    async def one() -> int:
+        return 1
+
+    @app.task
+    async def hang() -> None:
+        await asyncio.sleep(600)
+
+    children.worker(url, OMNIQ_POLL_INTERVAL="100")
+    await (await one.enqueue())
+    return app
+
+
+async def test_resumed_queue_goes_on_at_once(far: AsyncOmniQ, until: Any) -> None:
+    await _goes_on_at_once(far, until)
+    hung = await far.enqueue("hang")
+    await until(lambda: _is_running(hung))
+    await _goes_on_at_once(far, until)
+    await hung.cancel()
+
+
+async def _goes_on_at_once(app: AsyncOmniQ, until: Any) -> None:
+    for lets_it_be_noticed in (True, False):
+        await app.queues.pause("io")
+        if lets_it_be_noticed:
+            await _noticed(app, "io", until)  # so the worker has read a moment ago what is paused
+        handle = await app.enqueue("one", queue="io")
+        await app.queues.resume("io")
+        async with asyncio.timeout(60):
+            assert await handle == 1
+
+
+async def _is_running(handle: Any) -> bool:
+    return await handle.status() is TaskStatus.RUNNING
+
+
 async def test_health(app: AsyncOmniQ) -> None:
     health = await app.health()
     assert health.ok

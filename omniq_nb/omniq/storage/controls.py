@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
+import time
 
 from ..errors import StoreError
 from ..models.event import TaskEvent
@@ -18,7 +18,11 @@ logger = logging.getLogger("omniq")
 CONTROL = "queue"
 """Kind of a queue's control record."""
 PAUSED, ACTIVE = "paused", "active"
-_PAUSED_SECONDS = 0.25
+_LATELY_SECONDS = 0.25
+"""For how long claims share what was read of the paused queues, whatever is hinted meanwhile: hints come with each task
+that is enqueued, and few of them tell of a queue that was paused or resumed."""
+_UNTOLD_SECONDS = 1.0
+"""How often workers look for paused and resumed queues in a store that tells nobody of changes."""
 _CONFLICTS = 20
 _PAGE = 8
 """Few queues are paused; drivers read few records sooner."""
@@ -36,7 +40,7 @@ class QueueControls:
         self._driver = driver
         self._outbox = outbox
         self._paused: frozenset[str] = frozenset()
-        self._paused_until = 0.0
+        self._read_at = -math.inf
 
     async def set_state(self, queue: str, state: str, event_type: str) -> None:
         """Pause or resume a queue.
@@ -52,7 +56,7 @@ class QueueControls:
             new = Record(CONTROL, queue, queue, state, 0, now, None, 0, 1, created, now, None, b"")
             op = Insert(new) if old is None else Replace(new, old)
             if await write_with_event(self._driver, self._outbox, op, TaskEvent(now, event_type, queue=queue)):
-                self._paused_until = 0.0
+                self._read_at = -math.inf
                 await self._end_standing()
                 return
         raise StoreError(self._driver.url, f"the queue {queue!r} is being paused and resumed all the time")
@@ -70,14 +74,24 @@ class QueueControls:
         return frozenset([record.key async for records in pages for record in records])
 
     async def paused_lately(self) -> tuple[frozenset[str], float]:
-        """The queues that are paused, and for how many seconds this is gone by now: asked at every claim.
+        """The queues that are paused, and when they were read, by `time.monotonic`: asked at every claim."""
+        now = time.monotonic()
+        if now - self._read_at < _LATELY_SECONDS:
+            return self._paused, self._read_at
+        paused = await self.paused()
+        if now > self._read_at:  # else another call has asked later, and was answered sooner
+            self._paused, self._read_at = paused, now
+        return paused, now
 
-        It may have changed since it was read, unless it was read for this very call: then it is gone by until there is
-        a hint, and the seconds are endless.
+    def good_for(self, read_at: float, hinted_at: float) -> float:
+        """Seconds for which a worker without enough to do may rely on what it claimed with.
+
+        What was read after the last hint is right until there is another one, where the store gives hints.
+
+        Args:
+            read_at: When the paused queues were read.
+            hinted_at: When the worker last heard that something may have changed.
         """
-        now = asyncio.get_running_loop().time()
-        if now < self._paused_until:
-            return self._paused, self._paused_until - now
-        self._paused = await self.paused()
-        self._paused_until = now + _PAUSED_SECONDS
-        return self._paused, math.inf
+        if read_at <= hinted_at:
+            return max(0.0, read_at + _LATELY_SECONDS - time.monotonic())
+        return math.inf if self._driver.capabilities.pushes else _UNTOLD_SECONDS

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import random
 import sys
 from collections.abc import Awaitable, Callable, Collection, Sequence
@@ -88,7 +87,7 @@ class BaseTaskQueue(Component):
         self._in_one = with_results and self._events is self.driver
         self._deletes_in_one = with_results and large is None
         self.on_end: Callable[[list[str]], None] = lambda _: None
-        self._known_for: dict[str, float] = {}
+        self._paused_read_at: dict[str, float] = {}
         self._outbox = Outbox(self._events)
         self._controls = QueueControls(self.driver, self._outbox)
         # Jitter spreads retries out; it needs no secrecy.
@@ -174,25 +173,28 @@ class BaseTaskQueue(Component):
         queues: Sequence[str] | None,
         standing: bool,  # noqa: FBT001 -- see `claim`
     ) -> list[Record]:
-        paused, known_for = await self._controls.paused_lately()
+        paused, self._paused_read_at[owner] = await self._controls.paused_lately()
         if not standing:
             return await self.driver.claim(TASK, queues, owner, limit, lease, excluding=paused)
-        self._known_for[owner] = known_for
         stands = Standing(STANDING, min(HANDED_LEASE, lease))
         return await self.driver.claim_or_stand(TASK, queues, owner, limit, lease, stands, excluding=paused)
 
     async def stand_no_more(self, owner: str) -> list[Claimed]:
-        """Have nothing more handed over to a worker; gives what was, and was not fetched."""
+        """Have nothing more handed over to a worker that claims no more; gives what was, and was not fetched."""
+        self._paused_read_at.pop(owner, None)
         await self.driver.end_standing(TASK, owner)
-        self._known_for.pop(owner, None)
         # What is not to be run comes again soon, with its short lease's end.
         return self._sift(self.driver.handed_over(owner, sys.maxsize))[0]
 
-    def stands_well_for(self, owner: str) -> float:
-        """Seconds after which a worker whose claim stands should look again: it may not know of queues that were just
-        paused.
+    def good_for(self, owner: str, hinted_at: float) -> float:
+        """Seconds after which a worker should claim again that found less than it had room for: it may not know of
+        queues that were just paused or resumed.
+
+        Args:
+            owner: The worker.
+            hinted_at: When it last heard that something may have changed, by `time.monotonic`.
         """
-        return self._known_for.get(owner, math.inf)
+        return self._controls.good_for(self._paused_read_at[owner], hinted_at)
 
     async def _settle_refused(self, refused: list[Settlement]) -> None:
         """What is not to be run must not hold up what was claimed with it: unsettled, it comes again with its lease's

@@ -25,45 +25,50 @@ class Watcher:
     def __init__(self, on_close: Callable[[Watcher], None], *, claimable: bool = False, others: bool = False) -> None:
         self._loop = asyncio.get_running_loop()
         self._event = asyncio.Event()
+        self._is_hinted = False
         self._on_close = on_close
         self.claimable, self.others = claimable, others
 
-    def clear(self) -> None:
-        """Forget the hints so far; call it before looking, not after."""
+    def clear(self) -> bool:
+        """Forget the hints so far, and say whether there were any; call it before looking, not after."""
+        was_hinted, self._is_hinted = self._is_hinted, False
         self._event.clear()
+        return was_hinted
 
     async def wait(self, timeout: float) -> bool:
         """Wait for a hint, at most ``timeout`` seconds; says whether one came."""
-        if self._event.is_set():
-            return True
-        # A timer that sets the event is several times cheaper than wait_for, which makes a task for each wait.
-        timed_out = False
+        if not self._event.is_set():
+            # A timer that sets the event is several times cheaper than wait_for, which makes a task for each wait.
+            timer = self._loop.call_later(timeout, self._event.set)
+            try:
+                await self._event.wait()
+            finally:
+                timer.cancel()
+        if not self._is_hinted:
+            self._event.clear()
+        return self._is_hinted
 
-        def give_up() -> None:
-            nonlocal timed_out
-            timed_out = True
-            self._event.set()
-
-        timer = self._loop.call_later(timeout, give_up)
-        try:
-            await self._event.wait()
-        finally:
-            timer.cancel()
-        return not timed_out
+    def wake(self) -> None:
+        """End the wait, or the next one, without a hint: nothing has changed in the store. Call it on the loop."""
+        self._event.set()
 
     def notify(self) -> None:
         """Wake the waiter: something may have changed. Safe from any thread."""
-        if self._event.is_set():
+        if self._is_hinted:
             return  # the waiter has not looked yet
         try:
             running = asyncio.get_running_loop()
         except RuntimeError:
             running = None
         if running is self._loop:
-            self._event.set()
+            self._hint()
         else:
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                self._loop.call_soon_threadsafe(self._event.set)
+                self._loop.call_soon_threadsafe(self._hint)
+
+    def _hint(self) -> None:
+        self._is_hinted = True
+        self._event.set()
 
     def close(self) -> None:
         """Stop watching."""

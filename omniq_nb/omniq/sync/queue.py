@@ -110,14 +110,18 @@ class SyncTaskQueue(SyncComponent):
         return self._run(self._async.claim(owner, limit, lease, queues, standing=standing))
 
     def stand_no_more(self, owner: str) -> list[Claimed]:
-        """Have nothing more handed over to a worker; gives what was, and was not fetched."""
+        """Have nothing more handed over to a worker that claims no more; gives what was, and was not fetched."""
         return self._run(self._async.stand_no_more(owner))
 
-    def stands_well_for(self, owner: str) -> float:
-        """Seconds after which a worker whose claim stands should look again: it may not know of queues that were just
-        paused.
+    def good_for(self, owner: str, hinted_at: float) -> float:
+        """Seconds after which a worker should claim again that found less than it had room for: it may not know of
+        queues that were just paused or resumed.
+
+        Args:
+            owner: The worker.
+            hinted_at: When it last heard that something may have changed, by `time.monotonic`.
         """
-        return self._async.stands_well_for(owner)
+        return self._async.good_for(owner, hinted_at)
 
     def settle(self, claimed: Claimed, outcome: Outcome, *, worker: str, started_at: int) -> bool:
         """Write one attempt's outcome; ``False``: the lease was lost, and nothing is written."""

@@ -7,6 +7,7 @@ import logging
 import os
 import secrets
 import socket
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from types import TracebackType
@@ -104,9 +105,10 @@ class WorkerPool:
         self._settling: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
         self._hints: Watcher | None = None
+        self._hinted_at = 0.0
         self._looks = self._last_empty_look = 0
         self._hands_over = queue.driver.capabilities.hands_over
-        self._stands = self._stopping = self._hurried = False
+        self._stopping = self._hurried = False
         self._ending = Ending()
         self._claiming: asyncio.Task[None] | None = None
         self._heartbeat = Heartbeat(
@@ -226,7 +228,7 @@ class WorkerPool:
     def _wake(self) -> None:
         self._changed.set()
         if self._hints is not None:
-            self._hints.notify()
+            self._hints.wake()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -245,8 +247,10 @@ class WorkerPool:
         lease = round(self._settings.lease * SECOND)
         with self._queue.driver.watch(claimable=True) as hints:
             self._hints = hints
+            self._hinted_at = time.monotonic()  # of what was before, nobody told
             while not self._stopping:
-                hints.clear()
+                if hints.clear():
+                    self._hinted_at = time.monotonic()
                 self._changed.clear()
                 room = self.concurrency - len(self._running) - self._executor.abandoned
                 if room <= 0:
@@ -272,8 +276,8 @@ class WorkerPool:
         look = self._looks
         began = self._loop.time()
         # A worker that is busy may be about to block its loop, and must not be given tasks that others could run.
-        self._stands = not self._running
-        claimed = await self._queue.claim(self.id, room, lease, self.queues, standing=self._stands)
+        standing = not self._running
+        claimed = await self._queue.claim(self.id, room, lease, self.queues, standing=standing)
         blocked = self._loop.time() - began > self._settings.lease - self._settings.heartbeat
         were_handed_over = bool(claimed) and claimed[0].lease < lease
         for task in claimed:
@@ -307,11 +311,11 @@ class WorkerPool:
             logger.debug("what may have been handed over comes to others with the end of its lease: %s", error)
 
     async def _seconds_to_next(self) -> float:
-        """Until the next look: when a task becomes due, and the poll interval at most."""
-        longest = self._settings.poll_interval
-        if self._stands and self._hands_over:
-            longest = min(longest, max(self._queue.stands_well_for(self.id), 0.001))
+        """Until the next look: when a task becomes due, when a queue may have been paused or resumed unnoticed, and the
+        poll interval at most.
+        """
         due_at = await self._queue.driver.next_due(TASK)
+        longest = min(self._settings.poll_interval, max(self._queue.good_for(self.id, self._hinted_at), 0.001))
         if due_at is None:
             return longest
         # A millisecond is added, since waking a moment too early would cost another round.
@@ -371,7 +375,7 @@ class WorkerPool:
         finally:
             self._settling = None
             if self._hands_over and not self._running and self._hints is not None:
-                self._hints.notify()  # the sooner its claim stands again, the better
+                self._hints.wake()  # the sooner its claim stands again, the better
 
     async def _settle(self, batch: list[Settlement]) -> None:
         try:
