@@ -162,7 +162,8 @@ async def far(app: AsyncOmniQ, url: str, children: Any) -> AsyncOmniQ:
     async def hang() -> None:
         await asyncio.sleep(600)
 
-    children.worker(url, OMNIQ_POLL_INTERVAL="100")
+    # A heartbeat writes, which may be a hint.
+    children.worker(url, OMNIQ_POLL_INTERVAL="100", OMNIQ_LEASE="300", OMNIQ_HEARTBEAT="100")
     await (await one.enqueue())
     return app
 
@@ -188,6 +189,30 @@ async def _goes_on_at_once(app: AsyncOmniQ, until: Any) -> None:
 
 async def _is_running(handle: Any) -> bool:
     return await handle.status() is TaskStatus.RUNNING
+
+
+async def test_busy_worker_begins_nothing_of_a_queue_that_it_knows_to_be_paused(far: AsyncOmniQ, until: Any) -> None:
+    @far.task
+    async def before_resuming() -> None: ...
+
+    hung = await far.enqueue("hang")
+    await until(lambda: _is_running(hung))
+    early = [await far.enqueue("one", queue="io") for _ in range(5)]
+    await far.queues.pause("io")
+    await _noticed(far, "io", until)
+    for _ in range(5):
+        early.append(await far.enqueue("one", queue="io"))
+        await (await before_resuming.enqueue())
+    await far.queues.resume("io")
+    for each in early:
+        assert await each == 1
+    # In the order in which the worker began them, by its own clock.
+    began = await far.events(types="task.started")
+    queues, marks = began["queue"].to_list(), [n for n, func in enumerate(began["func"]) if func == "before_resuming"]
+    assert len(marks) == 5
+    assert "io" not in queues[marks[0] : marks[-1]]
+    assert queues[marks[-1] :].count("io") >= 5
+    await hung.cancel()
 
 
 async def test_health(app: AsyncOmniQ) -> None:
