@@ -9,6 +9,10 @@ from typing import Any
 
 import pytest
 from omniq import AsyncOmniQ, OmniQ, TaskCancelled, TaskFailed, TaskStatus
+from omniq.models.record import Filter
+from omniq.models.result import RESULT
+from omniq.models.task import TASK
+from omniq.storage.large import VALUE
 from omniq.storage.maintenance import Maintenance
 
 
@@ -213,6 +217,58 @@ async def test_busy_worker_begins_nothing_of_a_queue_that_it_knows_to_be_paused(
     assert "io" not in queues[marks[0] : marks[-1]]
     assert queues[marks[-1] :].count("io") >= 5
     await hung.cancel()
+
+
+async def test_whole_queues(make_app: Any, url: str) -> None:
+    app: AsyncOmniQ = make_app(url, routes={"report_*": "slow"})
+
+    @app.task
+    async def report_sales() -> int:
+        return 1
+
+    @app.task(max_retries=0)
+    async def fail() -> None:
+        raise ValueError
+
+    routed, other = await report_sales.enqueue(), await fail.enqueue()
+    await app.queues.pause("shut")
+    assert await app.queues.names() == ["default", "shut", "slow"]
+    assert await app.queues.move("slow", "shut") == 1
+    async with app.workers() as pool:
+        await other.wait()
+        await pool.drain()
+        assert (await routed.task()).queue == "shut"
+        shut, rest = await app.queues.stats("shut"), await app.queues.stats("default")
+        assert (shut.paused, shut.counts, shut.ended) == (True, {TaskStatus.PENDING: 1}, 0)
+        assert (rest.paused, rest.counts, rest.ended, rest.failed) == (False, {TaskStatus.FAILED: 1}, 1, 1)
+        assert shut.oldest == (await routed.task()).created_at
+        await app.queues.resume("shut")
+        assert await routed == 1
+    assert await app.queues.purge("default") == 0
+    assert await app.queues.purge("default", status="failed") == 1
+    assert await app.queues.purge("shut") == 1
+    assert await app.queues.names() == []
+
+
+async def test_large_values_are_elsewhere_and_go_with_their_task(make_app: Any, url: str, tmp_path: Path) -> None:
+    app: AsyncOmniQ = make_app(url, large_values=f"file:///{tmp_path}/large", large_value_bytes=1000)
+
+    @app.task
+    async def double(text: str) -> str:
+        return text * 2
+
+    async with app.workers():
+        large, small = await double.enqueue("x" * 5000), await double.enqueue("x")
+        assert (await large, await small) == ("x" * 10_000, "xx")
+    parts = await app._ready()
+    assert parts.large is not None
+    values = parts.large.driver
+    stored = (await values.scan(Filter(kind=VALUE))).records
+    assert [record.key for record in stored] == [f"{large.id}.1", f"{large.id}.arguments"]
+    here = await parts.queue.driver.get([(TASK, large.id), (RESULT, f"{large.id}.1")])
+    assert all(record is not None and len(record.body) < 1000 for record in here)
+    assert await app.purge() == 2
+    assert (await values.scan(Filter(kind=VALUE))).records == []
 
 
 async def test_health(app: AsyncOmniQ) -> None:
