@@ -57,6 +57,7 @@ class S3Bucket(Bucket):
             session = self._files.session = AioSession(**self._files.kwargs)
             session.register_component("data_loader", _descriptions(session.get_config_variable("data_path")))
         self._client = await self._files.set_session()
+        self._client.meta.events.register_last("before-call.s3", _send_at_once)
 
     async def close(self) -> None:
         client, self._client = self._client, None
@@ -128,6 +129,15 @@ class S3Bucket(Bucket):
 def _descriptions(path: str | None) -> botocore.loaders.Loader:
     """Amazon's services, as botocore describes them: megabytes of JSON, which each session would read anew."""
     return botocore.loaders.create_loader(path)
+
+
+def _send_at_once(params: dict[str, Any], **_: object) -> None:
+    """Send a body with its headers, without asking first whether the server wants it (``Expect: 100-continue``).
+
+    That is another round trip for each commit; and where the connection ends before the question is out, aiohttp fails
+    in a task that nobody waits for, which asyncio reports with a traceback.
+    """
+    params["headers"].pop("Expect", None)
 
 
 def _code(error: botocore.exceptions.ClientError) -> str:
