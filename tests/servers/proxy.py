@@ -21,6 +21,7 @@ class Proxy:
         port_behind: Where the server listens, for new connections.
         refuses: New connections are closed at once.
         stalls: Nothing is forwarded, in either direction; connections stay open, and new ones are accepted.
+        held: How many pieces of requests and answers came meanwhile.
         swallows_answers: Requests reach the server, its answers don't reach the client.
         swallowed: How many pieces of answers did not.
     """
@@ -35,7 +36,7 @@ class Proxy:
         self.port = 0
         self.refuses = False
         self.swallows_answers = False
-        self.swallowed = 0
+        self.held = self.swallowed = 0
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -87,6 +88,7 @@ class Proxy:
     async def _pump(self, source: asyncio.StreamReader, target: asyncio.StreamWriter, *, is_answer: bool) -> None:
         with contextlib.suppress(OSError):
             while data := await source.read(_CHUNK):
+                self.held += self.stalls
                 await self._flows.wait()
                 if is_answer and self.swallows_answers:
                     self.swallowed += 1

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import abc
+import asyncio
 import atexit
 import functools
 import os
 import tempfile
 import unittest.mock
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import ClassVar
+from urllib.parse import urlsplit
 
 import pytest
 
 from tests.servers import nats, postgres
-from tests.servers.azure import AzureServer
-from tests.servers.gcs import GCSServer
+from tests.servers.clouds import NAMES as CLOUDS
+from tests.servers.clouds import Cloud
+from tests.servers.clouds import shared as shared_cloud
 from tests.servers.process import Server, new_home
+from tests.servers.proxy import Proxy
 from tests.servers.redis import RedisCluster, RedisServer
-from tests.servers.s3 import S3Server
 
 SECRET = "a secret of enough bytes for tests"
 
@@ -48,37 +53,12 @@ class Clouds:
         self.environment: dict[str, str] = {}
         """What finds those that run, as a user's shell would have it."""
 
-    @functools.cached_property
-    def s3(self) -> str:
-        """A bucket."""
-        server = S3Server(new_home("s3"))
-        self._start(server)
-        self._export(**server.environment_of_clients)
-        return f"s3://{server.bucket}"
-
-    @functools.cached_property
-    def azure(self) -> str:
-        """A container; its URL has it made."""
-        server = AzureServer(new_home("azure"))
-        self._start(server)
-        self._export(AZURE_STORAGE_CONNECTION_STRING=server.connection_string())
-        return f"az://{server.container}"
-
-    @functools.cached_property
-    def google(self) -> str:
-        """A bucket."""
-        server = GCSServer(new_home("gcs"))
-        self._start(server)
-        self._export(STORAGE_EMULATOR_HOST=server.endpoint)
-        return f"gs://{server.bucket}"
-
-    def _start(self, server: Server) -> None:
-        server.start()
-        atexit.register(server.kill)
-
-    def _export(self, **variables: str) -> None:
-        self.environment |= variables
-        os.environ.update(variables)  # until the test ends: see `environment`
+    def new_url(self, name: str) -> str:
+        """An empty store on one of them."""
+        cloud = shared_cloud(name)
+        self.environment |= cloud.environment(cloud.port)
+        os.environ.update(self.environment)  # until the test ends: see `environment`
+        return cloud.new_url()
 
 
 clouds = Clouds()
@@ -90,9 +70,9 @@ URLS: dict[str, Callable[[Path], str]] = {
     "redis": lambda _: redis_server().url(uuid.uuid4().hex),
     "postgres": lambda _: postgres.shared_server().url(),
     "nats": lambda _: f"{nats.shared_server().url}?namespace={nats.new_namespace()}",
-    "s3": lambda _: f"{clouds.s3}/store?namespace={uuid.uuid4().hex}",
-    "azure": lambda _: f"{clouds.azure}/store?create=true&namespace={uuid.uuid4().hex}",
-    "google": lambda _: f"{clouds.google}/store?namespace={uuid.uuid4().hex}",
+    "s3": lambda _: clouds.new_url("s3"),
+    "azure": lambda _: clouds.new_url("azure"),
+    "google": lambda _: clouds.new_url("gcs"),
     "redis-cluster": lambda _: redis_cluster().url(uuid.uuid4().hex),
     "nats-cluster": lambda _: f"{nats.shared_cluster().url}?namespace={nats.new_namespace()}",
 }
@@ -113,46 +93,129 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return URLS[request.param](tmp_path)
 
 
-class Restartable:
-    """A server of a test's own.
+class Restartable(abc.ABC):
+    """A server that a test may take away, and give back with the same data.
 
     Attributes:
         url: An empty store on it.
         port: Where it listens.
-        process: What may be killed, and started again with the same data.
+        secret: A password of its URL's or its clients', which no message may say.
+        repeats: Its client library does itself again what a lost connection broke off: the driver may never hear of it.
+    """
+
+    repeats: ClassVar[bool] = False
+
+    def __init__(self, url: str, port: int, secret: str) -> None:
+        self.url, self.port, self.secret = url, port, secret
+
+    @abc.abstractmethod
+    def through(self, port: int) -> str:
+        """The same store, for clients that connect to another port; from now on, until the test ends."""
+
+    @abc.abstractmethod
+    async def kill(self) -> None:
+        """Take it away, in the middle of whatever it does."""
+
+    @abc.abstractmethod
+    async def start(self) -> None:
+        """Give it back."""
+
+
+class OwnServer(Restartable):
+    """A server of the test's own, which is killed and started again.
+
+    Args:
+        url: An empty store on it.
+        port: Where it listens.
+        process: Keeps its data on a disk.
     """
 
     def __init__(self, url: str, port: int, process: Server) -> None:
-        self.url, self.port, self.process = url, port, process
+        super().__init__(url, port, "hunter2")
+        self._process = process
+
+    def through(self, port: int) -> str:
+        parts = urlsplit(self.url)
+        user, _, _ = parts.netloc.rpartition("@")
+        # Where the server knows no passwords, one is made up for those who are sent where it is not asked for.
+        user = user or ("u:hunter2" if port == NOBODY else "")
+        return self.url.replace(parts.netloc, f"{user}@127.0.0.1:{port}" if user else f"127.0.0.1:{port}")
+
+    async def kill(self) -> None:
+        await asyncio.to_thread(self._process.kill)
+
+    async def start(self) -> None:
+        await asyncio.to_thread(self._process.start)
+
+
+class CloudBehindProxy(Restartable):
+    """A cloud's server behind a proxy that cuts and refuses connections.
+
+    Their servers for tests keep all in memory. So none is killed: its clients see the same if the way to it is cut,
+    except for what it was about to do, of which they don't know.
+
+    Args:
+        cloud: The server.
+        proxy: Open.
+    """
+
+    repeats = True
+
+    def __init__(self, cloud: Cloud, proxy: Proxy) -> None:
+        super().__init__(cloud.new_url(), proxy.port, cloud.secret)
+        self._cloud, self._proxy = cloud, proxy
+        self.through(proxy.port)
+
+    def through(self, port: int) -> str:
+        os.environ.update(self._cloud.environment(port))  # until the test ends: see `environment`
+        return self.url
+
+    async def kill(self) -> None:
+        self._proxy.refuses = True
+        self._proxy.cut()
+
+    async def start(self) -> None:
+        self._proxy.refuses = False
+
+
+NOBODY = 1
+"""A port that nobody listens on."""
 
 
 @contextmanager
-def _redis(directory: Path) -> Iterator[Restartable]:
+def _redis(directory: Path) -> Iterator[OwnServer]:
     with RedisServer(directory, "--appendonly", "yes", "--appendfsync", "always") as server:
-        yield Restartable(server.url(), server.port, server)
+        yield OwnServer(server.url(), server.port, server)
 
 
 @contextmanager
-def _postgres(directory: Path) -> Iterator[Restartable]:
+def _postgres(directory: Path) -> Iterator[OwnServer]:
     with postgres.PostgresServer(directory) as server:
-        yield Restartable(server.url(), server.port, server)
+        yield OwnServer(server.url(), server.port, server)
 
 
 @contextmanager
-def _nats(directory: Path) -> Iterator[Restartable]:
+def _nats(directory: Path) -> Iterator[OwnServer]:
     with nats.NATS(directory) as server:
-        yield Restartable(server.url, server.port, server.server)
+        yield OwnServer(server.url, server.port, server.server)
 
 
-@pytest.fixture(params=["redis", "postgres", "nats"])
-def own_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Restartable]:
-    """A server of the test's own, that it may kill."""
-    start = {"redis": _redis, "postgres": _postgres, "nats": _nats}[request.param]
+_OWN = {"redis": _redis, "postgres": _postgres, "nats": _nats}
+
+
+@pytest.fixture(params=[*_OWN, *CLOUDS])
+async def own_server(request: pytest.FixtureRequest) -> AsyncIterator[Restartable]:
+    """A server of each kind that a test may take away."""
+    if request.param in CLOUDS:
+        cloud = shared_cloud(request.param)
+        async with Proxy(cloud.port) as proxy:
+            yield CloudBehindProxy(cloud, proxy)
+        return
     # PostgreSQL's user has to reach its data.
     with tempfile.TemporaryDirectory(prefix="omniq-server-", ignore_cleanup_errors=True) as directory:
         Path(directory).chmod(0o755)
         (home := Path(directory, "server")).mkdir()
-        with start(home) as server:
+        with _OWN[request.param](home) as server:
             yield server
 
 

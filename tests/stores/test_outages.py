@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 from omniq import AsyncOmniQ, StoreError, TaskStatus
@@ -16,7 +16,7 @@ from omniq.storage.breaker import TRIES, Breaker
 
 from tests.servers.proxy import Proxy
 
-from .conftest import Restartable
+from .conftest import NOBODY, Restartable
 
 TASKS, PLACES = 300, 10
 
@@ -81,6 +81,16 @@ def failures(monkeypatch: pytest.MonkeyPatch) -> list[StoreUnavailableError]:
     return failures
 
 
+@pytest.fixture(autouse=True)
+def quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """However it goes, no traceback is in the log, and no task fails that nobody asks how it went."""
+    yield
+    gc.collect()  # asyncio tells of such a task when it goes
+    said = [record for phase in ("call", "teardown") for record in caplog.get_records(phase)]
+    assert [record.getMessage() for record in said if record.name == "asyncio" or record.exc_info] == []
+    assert "Traceback" not in caplog.text
+
+
 async def _assert_each_ended_once(app: AsyncOmniQ, group: Any) -> None:
     assert (await app.stats()).totals == {"succeeded": len(group)}
     frame = await app.events(types="task.succeeded")
@@ -109,11 +119,11 @@ async def test_a_killed_server_comes_back(
             gate.may_end += 100
             await until(gate.holds_all)
             failed, noticed = len(failures), caplog.text.count(NOTICED)
-            await asyncio.to_thread(own_server.process.kill)
+            await own_server.kill()
             gate.may_end += PLACES  # nobody is there to take their outcomes
             await until(lambda f=failed: len(failures) >= f + TRIES)
             await until(lambda n=noticed: caplog.text.count(NOTICED) > n)
-            await asyncio.to_thread(own_server.process.start)
+            await own_server.start()
             # All of the worker goes on, its heartbeats too: else the leases of the tasks that are held would end.
             await until(lambda: caplog.text.count(OVER) == caplog.text.count(NOTICED))
         gate.may_end = 2 * TASKS
@@ -121,14 +131,13 @@ async def test_a_killed_server_comes_back(
     await _assert_each_ended_once(app, group)
     # One line for each outage and each of the worker's concerns at most, not one for each task.
     assert len([each for each in caplog.records if each.levelname == "ERROR" and each.name == "omniq"]) < 20
-    assert "Traceback" not in caplog.text
 
 
 async def test_connections_are_cut_again_and_again(
     own_server: Restartable, make_app: Any, until: Any, gate: Gate, failures: list[StoreUnavailableError]
 ) -> None:
     async with Proxy(own_server.port) as proxy:
-        through = own_server.url.replace(f":{own_server.port}", f":{proxy.port}")
+        through = own_server.through(proxy.port)
         app: AsyncOmniQ = make_app(through, lease=5)
         await app.open()
         group = await app.task(max_retries=0)(hold).map(range(TASKS))
@@ -136,14 +145,15 @@ async def test_connections_are_cut_again_and_again(
             for _ in range(5):
                 gate.may_end += 40
                 await until(gate.holds_all)
+                before = proxy.held
                 proxy.stalls = True  # so that the cut meets calls that are under way
                 gate.may_end += PLACES
-                await until(lambda: gate.ended == gate.may_end)
+                await until(lambda before=before: gate.ended == gate.may_end and proxy.held > before)
                 proxy.cut()
                 proxy.stalls = False
             gate.may_end = 2 * TASKS
             assert await group == list(range(TASKS))
-        assert failures, "no cut met a call"
+        assert failures or own_server.repeats, "no cut met a call"
         await _assert_each_ended_once(app, group)
         await app.close()
 
@@ -153,7 +163,7 @@ async def test_answers_that_never_come(
 ) -> None:
     """The server carries writes out, and the connection breaks before it has said so."""
     async with Proxy(own_server.port) as proxy:
-        through = own_server.url.replace(f":{own_server.port}", f":{proxy.port}")
+        through = own_server.through(proxy.port)
         app: AsyncOmniQ = make_app(through, lease=5)
         await app.open()
         group = await app.task(max_retries=0)(hold).map(range(TASKS))
@@ -169,7 +179,7 @@ async def test_answers_that_never_come(
                 proxy.swallows_answers = False
             gate.may_end = 2 * TASKS
             assert await group == list(range(TASKS))
-        assert any(error.sent for error in failures), "no answer was lost"
+        assert any(error.sent for error in failures) or own_server.repeats, "no answer was lost"
         await _assert_each_ended_once(app, group)
         await app.close()
 
@@ -179,7 +189,7 @@ async def test_a_store_that_is_away_is_one_clear_line(
 ) -> None:
     monkeypatch.setattr(breaker, "LONGEST_PAUSE", 0.5)  # of five seconds, some of which pass before an error and after
     async with Proxy(own_server.port) as proxy:
-        through = own_server.url.replace(f":{own_server.port}", f":{proxy.port}")
+        through = own_server.through(proxy.port)
         app: AsyncOmniQ = make_app(through)
         await app.open()
         handle = await app.enqueue("f")
@@ -205,12 +215,12 @@ async def test_a_store_that_is_away_is_one_clear_line(
 async def test_a_worker_that_starts_before_its_store(own_server: Restartable, make_app: Any, children: Any) -> None:
     async with Proxy(own_server.port) as proxy:
         proxy.refuses = True
-        through = own_server.url.replace(f":{own_server.port}", f":{proxy.port}")
+        through = own_server.through(proxy.port)
         worker = children.worker(through, "--drain")
         while "tries until it can" not in children.output_of(worker):
             assert worker.poll() is None, children.output_of(worker)
             await asyncio.sleep(0.05)
-        handle = await _work(make_app(own_server.url)).enqueue(42)
+        handle = await _work(make_app(own_server.through(own_server.port))).enqueue(42)
         proxy.refuses = False
         assert await handle == 42
         assert await asyncio.to_thread(worker.wait, 30) == 0
@@ -221,10 +231,7 @@ async def test_a_worker_that_starts_before_its_store(own_server: Restartable, ma
 
 
 async def test_nobody_listens(own_server: Restartable, make_app: Any) -> None:
-    parts = urlsplit(own_server.url)
-    user, colon, _ = parts.netloc.rpartition("@")
-    nobody = own_server.url.replace(parts.netloc, f"{user or 'u:hunter2'}@127.0.0.1:1" if colon or not user else "")
     with pytest.raises(StoreError) as caught:
-        await make_app(nobody, secret="a secret of enough bytes").open()
+        await make_app(own_server.through(NOBODY), secret="a secret of enough bytes").open()
     assert "\n" not in str(caught.value)
-    assert "hunter2" not in str(caught.value)
+    assert own_server.secret not in str(caught.value)
