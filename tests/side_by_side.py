@@ -33,6 +33,7 @@ BUSY = (
 WAITING = (
     "bad_days/test_postgres.py",
     "stores/test_outages.py",
+    "bad_days/test_buckets.py",
     "bad_days/test_redis.py",
     "bad_days/test_nats.py",
     "bad_days/test_late_workers.py",

@@ -5,11 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+from collections import Counter
+from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
+from msgspec.structs import replace
+from omniq import AsyncOmniQ
+from omniq.backends import azure, gcs, s3
+from omniq.clock import SECOND, system_clock
+from omniq.models.event import TaskEvent
+from omniq.models.record import Append, EventFilter, Filter, Insert, Record, Replace
 
 from tests.servers import clouds
 from tests.servers.clouds import Cloud
+from tests.servers.faults import FaultyProxy
 from tests.servers.proxy import Proxy
 
 
@@ -45,3 +55,86 @@ async def test_connection_that_ends_while_a_body_is_sent_is_the_caller_s_error_a
         assert await store.create("when all is well", b"") is True
         await store.close()
     assert caplog.text == ""
+
+
+# --- answers that are wrong, or never come ---
+
+
+@pytest.fixture
+async def proxy(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[FaultyProxy]:
+    """On the way to the server; who waits for an answer that never comes gives up after a second."""
+    monkeypatch.setitem(s3._CONFIG, "read_timeout", 1)
+    monkeypatch.setitem(azure._CALL, "read_timeout", 1)
+    monkeypatch.setattr(gcs, "READ_SECONDS", 1)
+    async with FaultyProxy(cloud.name, cloud.port) as proxy:
+        _lead_to(cloud, proxy.port, monkeypatch)
+        yield proxy
+
+
+@pytest.fixture
+def store_url() -> str:
+    """Where `make_app` makes apps unless told otherwise: nowhere that anybody looks."""
+    return "memory://unused"
+
+
+def _record(key: str) -> Record:
+    now = system_clock()
+    return Record("task", key, "default", "pending", 0, now, None, 0, 1, now, now, None, b"body")
+
+
+FAULTS = (
+    ["503"], ["503 after"], ["409"], ["409 after"], ["412"], ["412 after"], ["late"], ["never"], ["503", "late"],
+    ["late", "503 after", "412"],
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("faults", FAULTS, ids=", ".join)
+async def test_write_that_goes_wrong_on_its_way_is_done_once(
+    cloud: Cloud, proxy: FaultyProxy, faults: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    url = cloud.new_url()
+    # By another name, so that nothing in memory is shared.
+    async with cloud.driver_class(url) as driver, cloud.driver_class(url.replace("/store?", "/store/?")) as other:
+        assert driver._replica is not other._replica
+        assert await driver.write([Insert(_record("first"))]) == [True]
+        proxy.go_wrong(*faults)
+        assert await driver.write([Insert(_record("a")), Append((TaskEvent(1, "task.enqueued", "a"),))]) == [True, True]
+        assert proxy.is_done
+        proxy.go_wrong(*faults)
+        held = await driver.claim("task", None, "w", 2, 30 * SECOND)
+        assert [(record.version, record.claims, record.owner) for record in held] == [(2, 1, "w")] * 2
+        assert proxy.is_done
+        proxy.go_wrong(*faults)
+        done = [Replace(replace(each, state="done", due_at=None), each) for each in held]
+        assert await driver.write(done) == [True, True]
+        assert proxy.is_done
+        for each in (driver, other):
+            page = await each.scan(Filter(kind="task"))
+            assert sorted((r.key, r.version, r.state) for r in page.records) == [("a", 3, "done"), ("first", 3, "done")]
+            assert (await each.query(EventFilter()))["task_id"] == ["a"]
+    assert caplog.text == ""
+
+
+async def test_worker_works_through_all_that_goes_wrong(
+    cloud: Cloud, proxy: FaultyProxy, make_app: Any, until: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    app: AsyncOmniQ = make_app(cloud.new_url(), secret="a secret of enough bytes")
+    await app.open()
+
+    @app.task(max_retries=0)
+    async def square(n: int) -> int:
+        await asyncio.sleep(0.001)
+        return n * n
+
+    handles = []
+    async with app.workers(concurrency=5):
+        for faults in FAULTS:
+            proxy.go_wrong(*faults)
+            handles += [await square.enqueue(len(handles) + n) for n in range(5)]
+            await until(lambda: proxy.is_done)
+        assert await app.group(handles) == [n * n for n in range(len(handles))]
+    assert (await app.stats()).totals == {"succeeded": len(handles)}
+    completions = (await app.events(types="task.succeeded"))["task_id"].to_list()
+    assert Counter(completions) == Counter(handle.id for handle in handles)
+    assert "Traceback" not in caplog.text
+    assert [record for record in caplog.records if record.name == "asyncio" or record.exc_info] == []

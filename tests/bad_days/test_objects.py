@@ -29,7 +29,7 @@ from omniq.errors import (
     StoreTooOldError,
     StoreUnavailableError,
 )
-from omniq.models.record import Append, Delete, EventFilter, Filter, Insert, Record, Replace
+from omniq.models.record import Delete, EventFilter, Insert, Record, Replace
 
 from tests.servers import raw_files
 from tests.servers.process import free_port
@@ -336,28 +336,6 @@ def s3_url(server: S3Server, monkeypatch: pytest.MonkeyPatch, request: pytest.Fi
 
 
 _ON_THE_LOG = "PUT /tests/bad-days"
-
-
-@pytest.mark.parametrize(
-    "faults",
-    [["503"], ["503", "503"], ["409"], ["late"], ["412 after"], ["503", "late"], ["late", "409"]],
-    ids=" ".join,
-)
-async def test_write_that_goes_wrong_on_its_way_is_done_once(server: S3Server, s3_url: str, faults: list[str]) -> None:
-    async with S3Driver(s3_url) as driver, S3Driver(f"{s3_url}/") as other:
-        assert await driver.write([Insert(_record("first"))]) == [True]
-        server.go_wrong(*faults, matching=_ON_THE_LOG)
-        record = _record("a")
-        event = Append((), 0)
-        assert await driver.write([Insert(record), event]) == [True, True]
-        (held,) = await driver.claim("task", None, "w", 1, 30 * SECOND)
-        server.go_wrong(*faults, matching=_ON_THE_LOG)
-        assert await driver.write([Replace(replace(held, state="done", due_at=None), held)]) == [True]
-        for each in (driver, other):
-            page = await each.scan(Filter(kind="task"))
-            assert sorted((r.key, r.version) for r in page.records) == sorted(
-                [("a", 1 if held.key == "first" else 3), ("first", 3 if held.key == "first" else 1)]
-            )
 
 
 async def test_server_that_ignores_conditions_is_refused(server: S3Server, s3_url: str) -> None:

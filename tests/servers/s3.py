@@ -71,9 +71,8 @@ class S3Server(Server):
         """Answer the next requests with a matching method and path wrongly, one fault each.
 
         Args:
-            *faults: ``"503"``: refuse it; ``"409"``, ``"403"`` likewise; ``"late"``: carry it out and hang up without
-                an answer; ``"412 after"``: carry it out and say that it failed; ``"unconditional"``: carry it out
-                whatever is there already.
+            *faults: ``"503"``: refuse it; ``"403"`` likewise; ``"late"``: carry it out and hang up without an answer;
+                ``"unconditional"``: carry it out whatever is there already.
             matching: A part of ``METHOD /path``.
         """
         self._control({"faults": list(faults), "matching": matching})
@@ -90,12 +89,7 @@ class S3Server(Server):
 
 # --- inside the process ---
 
-_CODES = {
-    "503": "SlowDown",
-    "409": "ConditionalRequestConflict",
-    "403": "AccessDenied",
-    "412 after": "PreconditionFailed",
-}
+_CODES = {"503": "SlowDown", "403": "AccessDenied"}
 
 
 class _OneByOne:
@@ -115,14 +109,14 @@ class _OneByOne:
         fault = ""
         if self._faults and self._matching in f"{request.method} {request.path}":
             fault = self._faults.pop(0)
-        if fault not in ("503", "409", "403"):
+        if fault not in _CODES:
             answer = self._call(request, body, conditional=fault != "unconditional")
         if fault == "late":
             assert request.transport is not None
             request.transport.abort()
         elif fault in _CODES:
             xml = f"<Error><Code>{_CODES[fault]}</Code><Message>told to go wrong</Message></Error>"
-            return web.Response(status=int(fault[:3]), body=xml.encode(), content_type="application/xml")
+            return web.Response(status=int(fault), body=xml.encode(), content_type="application/xml")
         return answer
 
     def _call(self, request: web.Request, body: bytes, *, conditional: bool) -> web.Response:
