@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ from omniq import AsyncOmniQ
 from omniq.backends import objects_clock, objects_state, objects_upkeep
 from omniq.backends.files import FileDriver, Files
 from omniq.backends.objects_clock import BucketClock
-from omniq.backends.s3 import S3Driver
 from omniq.clock import SECOND, system_clock
 from omniq.core.settlement import Ended, Succeeded
 from omniq.errors import ConfigError, StoreIOError
@@ -23,8 +22,9 @@ from omniq.models.task import TaskSpec
 from omniq.storage.queue import BaseTaskQueue
 from omniq.storage.results import BaseResultStorage, StoredOutcome
 
-from tests.servers import raw_files
-from tests.servers.s3 import S3Server
+from tests.servers import clouds, raw_files
+from tests.servers.clouds import Cloud
+from tests.servers.faults import FaultyProxy
 
 
 def _record(key: str, body: bytes = b"body") -> Record:
@@ -40,42 +40,51 @@ def file_url(tmp_path: Path) -> str:
 # --- what a task costs ---
 
 
+@pytest.fixture(params=clouds.NAMES)
+def cloud(request: pytest.FixtureRequest) -> Cloud:
+    """A server of each kind."""
+    return clouds.shared(request.param)
+
+
 @pytest.fixture
-def server(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
-    with S3Server(tmp_path_factory.mktemp("s3")) as server:
-        for name, value in server.environment_of_clients.items():
+async def proxy(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[FaultyProxy]:
+    """On the way to the server, to count requests."""
+    async with FaultyProxy(cloud.name, cloud.port) as proxy:
+        for name, value in cloud.environment(proxy.port).items():
             monkeypatch.setenv(name, value)
-        yield server
+        yield proxy
 
 
 @pytest.mark.parametrize("tasks", [1, 500])
-async def test_requests_from_enqueueing_to_the_result_are_few_however_many_tasks(server: S3Server, tasks: int) -> None:
+async def test_requests_from_enqueueing_to_the_result_are_few_however_many_tasks(
+    cloud: Cloud, proxy: FaultyProxy, tasks: int
+) -> None:
     spec = TaskSpec("f", b"arguments")
-    async with S3Driver(f"s3://{server.bucket}/costs-{tasks}") as driver:
+    async with cloud.driver_class(cloud.new_url()) as driver:
         queue = BaseTaskQueue(driver)
         await queue.enqueue(spec, "warm-up")
         await queue.claim("worker", 1, 30 * SECOND)
-        server.requests()
+        proxy.requests()
 
         now = system_clock()
         records = [Record("task", f"{n:03}", "default", "pending", 0, now, None, 0, 1, now, now, None, b"") for n in
                    range(tasks)]  # fmt: skip
         assert await queue.put([await _enqueueable(record, spec) for record in records], spec) == [True] * tasks
-        assert server.requests() == {"PUT": 1}
+        assert proxy.requests() == {"PUT": 1}
 
         claimed = await queue.claim("worker", tasks, 30 * SECOND)
         assert len(claimed) == tasks
-        cost = server.requests()
+        cost = proxy.requests()
         assert cost["PUT"] == 1
         assert cost.total() <= 2, "a look for paused queues, and the claim"
 
         ended = [Ended(each, Succeeded(b"42"), now, now) for each in claimed]
         assert await queue.settle_all(queue.settlements(ended, "worker")) == [True] * tasks
-        assert server.requests() == {"PUT": 1}
+        assert proxy.requests() == {"PUT": 1}
 
         outcomes = await BaseResultStorage(driver).outcomes([record.key for record in records])
         assert all(isinstance(outcome, StoredOutcome) for outcome in outcomes)
-        assert server.requests().total() <= 2
+        assert proxy.requests().total() <= 2
 
 
 async def _enqueueable(record: Record, spec: TaskSpec) -> Record:
@@ -84,19 +93,21 @@ async def _enqueueable(record: Record, spec: TaskSpec) -> Record:
     return lifecycle.enqueue(record.key, "default", 0, spec, record.created_at, record.created_at, None)
 
 
-async def test_large_bodies_are_objects_of_their_own_and_go_with_their_records(server: S3Server) -> None:
-    async with S3Driver(f"s3://{server.bucket}/bodies") as driver:
+async def test_large_bodies_are_objects_of_their_own_and_go_with_their_records(
+    cloud: Cloud, proxy: FaultyProxy
+) -> None:
+    async with cloud.driver_class(cloud.new_url()) as driver:
         await driver.write([Insert(_record("warm-up"))])
-        server.requests()
+        proxy.requests()
         assert await driver.write([Insert(_record("a", b"x" * 100_000))]) == [True]
-        assert server.requests() == {"PUT": 2}
+        assert proxy.requests() == {"PUT": 2}
         (read,) = await driver.get([("task", "a")])
         assert read is not None
         assert read.body == b"x" * 100_000
-        assert server.requests() == {"GET": 2}
+        assert proxy.requests() == {"GET": 2}
         done: Op = Replace(Record(*(*_fields(read)[:3], "done", 0, None, *_fields(read)[6:])), read)
         assert await driver.write([done]) == [True]
-        assert server.requests() == {"PUT": 1}, "a body that stays as it is is not written again"
+        assert proxy.requests() == {"PUT": 1}, "a body that stays as it is is not written again"
 
 
 def _fields(record: Record) -> list[Any]:

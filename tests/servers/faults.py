@@ -74,13 +74,18 @@ class FaultyProxy:
         return not self._faults
 
     def requests(self) -> Counter[str]:
-        """How many requests of each kind there were since the last time: ``PUT``, ``GET``, ``LIST``, ``DELETE``."""
+        """How many requests of each kind there were since the last time: ``PUT``, ``GET``, ``LIST``, ``DELETE``.
+
+        And ``ASK`` for each that asks whether it may send its body, and waits for the answer: that takes as long.
+        """
         counts, self._counts = self._counts, Counter()
         return counts
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         kind = _kind_of(request)
         self._counts[kind] += 1
+        if "Expect" in request.headers:
+            self._counts["ASK"] += 1
         fault = self._faults.pop(0) if kind == "PUT" and self._faults else ""
         status, _, after = fault.partition(" ")
         if status not in self._codes or after:

@@ -1,7 +1,7 @@
 """An S3 server for the tests: moto, in a process of its own, which answers one request at a time.
 
 moto looks whether an object is there and puts it then, without a lock: served one by one, its conditional writes hold.
-The process counts requests, and can be told to go wrong.
+The process can be told to go wrong.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import io
 import json
 import sys
 import urllib.request
-from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -75,16 +74,9 @@ class S3Server(Server):
                 ``"unconditional"``: carry it out whatever is there already.
             matching: A part of ``METHOD /path``.
         """
-        self._control({"faults": list(faults), "matching": matching})
-
-    def requests(self) -> Counter[str]:
-        """How many requests of each kind there were since the last time."""
-        return Counter(self._control({}))
-
-    def _control(self, command: dict[str, Any]) -> Any:
-        request = urllib.request.Request(self.endpoint + _CONTROL, json.dumps(command).encode(), method="POST")
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.load(answer)
+        command = json.dumps({"faults": list(faults), "matching": matching}).encode()
+        request = urllib.request.Request(self.endpoint + _CONTROL, command, method="POST")
+        urllib.request.urlopen(request, timeout=30).close()
 
 
 # --- inside the process ---
@@ -97,15 +89,15 @@ class _OneByOne:
 
     def __init__(self, app: Callable[..., Iterable[bytes]]) -> None:
         self._app = app
-        self._counts: Counter[str] = Counter()
         self._faults: list[str] = []
         self._matching = ""
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
         if request.path == _CONTROL:
-            return self._control(json.loads(body))
-        self._counts[_kind_of(request)] += 1
+            command = json.loads(body)
+            self._faults, self._matching = command["faults"], command["matching"]
+            return web.Response()
         fault = ""
         if self._faults and self._matching in f"{request.method} {request.path}":
             fault = self._faults.pop(0)
@@ -149,16 +141,6 @@ class _OneByOne:
         left_out = ("Connection",) if request.method == "HEAD" else ("Connection", "Content-Length")
         headers = [(name, value) for name, value in started[1] if name not in left_out]
         return web.Response(status=int(started[0][:3]), headers=headers, body=content)
-
-    def _control(self, command: dict[str, Any]) -> web.Response:
-        counts, self._counts = self._counts, Counter()
-        if "faults" in command:
-            self._faults, self._matching = command["faults"], command["matching"]
-        return web.json_response(counts)
-
-
-def _kind_of(request: web.Request) -> str:
-    return "LIST" if "list-type" in request.query else "DELETE" if "delete" in request.query else request.method
 
 
 async def _serve(port: int, bucket: str) -> None:
