@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import functools
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,10 @@ from msgspec.structs import replace
 from omniq import AsyncOmniQ
 from omniq.backends import objects_clock, objects_state, objects_upkeep
 from omniq.backends.files import FileDriver, Files
+from omniq.backends.objects import ObjectDriver
 from omniq.backends.objects_clock import BucketClock
+from omniq.backends.objects_format import BLOBS, CHECKPOINTS, EVENTS, LOG, PARQUET, RUNS
+from omniq.backends.objects_store import ObjectStore
 from omniq.clock import SECOND, system_clock
 from omniq.core.settlement import Ended, Succeeded
 from omniq.errors import ConfigError, StoreIOError
@@ -25,6 +30,7 @@ from omniq.storage.results import BaseResultStorage, StoredOutcome
 from tests.servers import clouds, raw_files
 from tests.servers.clouds import Cloud
 from tests.servers.faults import FaultyProxy
+from tests.servers.raw_objects import RawStore
 
 
 def _record(key: str, body: bytes = b"body") -> Record:
@@ -169,21 +175,54 @@ def eager_upkeep(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(objects_upkeep, "EVENTS_PER_SEGMENT", 10)
     monkeypatch.setattr(objects_upkeep, "SEGMENTS_PER_PARQUET", 4)
     monkeypatch.setattr(objects_state, "MARK_SECONDS", 0.0)
-    monkeypatch.setattr(Files, "grace", 0.0)
+    for store in (Files, ObjectStore):
+        monkeypatch.setattr(store, "grace", 0.0)
+
+
+@pytest.fixture(params=["files", *clouds.NAMES])
+def new_driver(
+    request: pytest.FixtureRequest, file_url: str, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[], ObjectDriver]:
+    """Makes drivers of one store, of each kind."""
+    if request.param == "files":
+        return functools.partial(FileDriver, file_url)
+    cloud = clouds.shared(request.param)
+    for name, value in cloud.environment(cloud.port).items():
+        monkeypatch.setenv(name, value)
+    return functools.partial(cloud.driver_class, cloud.new_url())
+
+
+@asynccontextmanager
+async def _store_of(driver: ObjectDriver) -> AsyncIterator[ObjectStore]:
+    """Its objects."""
+    store = driver.make_store()
+    await store.open(create=False)
+    yield store
+    await store.close()
+
+
+async def _names(store: ObjectStore, prefix: str) -> list[str]:
+    names: list[str] = []
+    while page := await store.names(prefix, names[-1] if names else ""):
+        names += page
+    return names
 
 
 @pytest.mark.usefixtures("eager_upkeep")
-async def test_old_events_become_parquet_files_that_are_queried_like_the_others(file_url: str) -> None:
+async def test_old_events_become_parquet_files_that_are_queried_like_the_others(
+    new_driver: Callable[[], ObjectDriver],
+) -> None:
     kinds = ("task.enqueued", "task.started", "task.succeeded")
     events = [TaskEvent(n * SECOND, kinds[n % 3], f"{n % 7}", queue="io" if n % 2 else "cpu") for n in range(300)]
-    async with FileDriver(file_url) as driver:
+    async with new_driver() as driver:
         _, start = await driver.log_end()
         for n in range(0, 300, 3):
             assert await driver.write([Append(tuple(events[n : n + 3]))]) == [True]
-    files = list((raw_files.root_of(file_url) / "events").glob("*.parquet"))
+    async with _store_of(new_driver()) as store:
+        files = [await store.get(name) for name in await _names(store, EVENTS) if name.endswith(PARQUET)]
     assert files, "no Parquet file was made"
-    assert len(pl.read_parquet(files)) >= 4 * 10
-    async with FileDriver(file_url) as driver:
+    assert sum(len(pl.read_parquet(data or b"")) for data in files) >= 4 * 10
+    async with new_driver() as driver:
         match = EventFilter(task_id="3", types=("task.s*",), since=20 * SECOND, until=250 * SECOND)
         found = await driver.query(EventFilter(task_id="3", types=("task.started",), queue="io", since=20 * SECOND))
         expected = [e for e in events if (e.task_id, e.event_type, e.queue) == ("3", kinds[1], "io")]
@@ -223,37 +262,35 @@ async def test_checkpoints_are_taken_though_events_can_not_be_merged(
 
 
 @pytest.mark.usefixtures("eager_upkeep")
-async def test_what_is_over_is_deleted(file_url: str) -> None:
-    root = raw_files.root_of(file_url)
-    async with FileDriver(file_url) as driver:
+async def test_what_is_over_is_deleted(new_driver: Callable[[], ObjectDriver]) -> None:
+    async with new_driver() as driver:
         for n in range(60):
             assert await driver.write([Insert(_record(f"{n}", b"x" * 3000))]) == [True]
             (held,) = await driver.claim("task", None, "worker", 1, 30 * SECOND)
             assert await driver.write([Replace(Record(*(*_fields(held)[:12], b"small")), held)]) == [True]
-    counts = {
-        name: sum(path.is_file() for path in (root / name).rglob("*")) for name in ("log", "checkpoints", "blobs")
-    }
-    assert counts["checkpoints"] == 1
-    assert counts["log"] < 60
-    assert counts["blobs"] == 0
-    assert len(raw_files.raw_store(file_url).rows) == 60
+    async with _store_of(new_driver()) as store:
+        counts = {prefix: len(await _names(store, prefix)) for prefix in (LOG, CHECKPOINTS, BLOBS)}
+        assert counts[CHECKPOINTS] == 1
+        assert counts[LOG] < 60
+        assert counts[BLOBS] == 0
+        names = [name for prefix in (LOG, CHECKPOINTS, RUNS) for name in await _names(store, prefix)]
+        assert len(RawStore({name: await store.get(name) or b"" for name in names}).rows) == 60
 
 
 @pytest.mark.usefixtures("eager_upkeep")
 async def test_objects_that_nobody_names_are_swept_up_after_a_day(
-    file_url: str, monkeypatch: pytest.MonkeyPatch
+    new_driver: Callable[[], ObjectDriver], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(objects_upkeep, "_CHECKPOINTS_PER_SWEEP", 1)
-    root = raw_files.root_of(file_url)
     day_ago, now = (system_clock() - 90_000 * SECOND) // 1000, system_clock() // 1000
-    async with FileDriver(file_url) as driver:
-        old, young = (root / "blobs" / f"{moment:012x}{'0' * 12}-{'0' * 32}" for moment in (day_ago, now))
-        (root / "blobs").mkdir()
-        for path in (old, young):
-            path.write_bytes(b"left behind")
+    async with new_driver() as driver, _store_of(new_driver()) as store:
+        old, young = (f"{BLOBS}{moment:012x}{'0' * 12}-{'0' * 32}" for moment in (day_ago, now))
+        for name in (old, young):
+            assert await store.create(name, b"left behind")
         for n in range(12):
             assert await driver.write([Insert(_record(f"{n}"))]) == [True]
-    assert [path.name for path in (root / "blobs").iterdir()] == [young.name]
+        await driver._upkeep.finish()
+        assert await _names(store, BLOBS) == [young]
 
 
 # --- a bucket's clock ---
