@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 from msgspec.structs import replace
 from omniq import AsyncOmniQ
-from omniq.backends import objects_clock, objects_state, objects_upkeep
+from omniq.backends import objects_clock, objects_events, objects_state, objects_upkeep
 from omniq.backends.files import FileDriver, Files
 from omniq.backends.objects import ObjectDriver
 from omniq.backends.objects_clock import BucketClock
@@ -259,6 +259,49 @@ async def test_checkpoints_are_taken_though_events_can_not_be_merged(
     complaints = [record.getMessage() for record in caplog.records]
     assert all("events stay as they are" in each and "\n" not in each for each in complaints)
     assert len(complaints) == 1 or isinstance(error, StoreIOError)
+
+
+@pytest.mark.usefixtures("eager_upkeep")
+async def test_query_asks_for_the_segments_that_may_hold_what_it_wants_side_by_side(
+    cloud: Cloud, proxy: FaultyProxy
+) -> None:
+    async with cloud.driver_class(cloud.new_url()) as driver:
+        for n in range(0, 300, 3):
+            events = tuple(TaskEvent(k * SECOND, "task.started", f"{k}") for k in range(n, n + 3))
+            assert await driver.write([Append(events)]) == [True]
+            await driver._upkeep.finish()
+        segments = driver._replica.state.segments
+        assert len(segments) > 4
+
+        proxy.requests()
+        proxy.most = 0
+        assert len((await driver.query(EventFilter()))["ts"]) == 300
+        assert proxy.requests()["GET"] == len(segments) + 1, "each once, and a look for what others have written"
+        assert proxy.most > 1, "one after the other"
+
+        (seventh,) = (await driver.query(EventFilter(task_id="7", limit=1)))["ts"]
+        proxy.requests()
+        match = EventFilter(since=seventh - 2 * SECOND, until=seventh + 2 * SECOND)
+        assert len((await driver.query(match))["ts"]) == 4
+        assert proxy.requests()["GET"] <= 2 + 1, "the segments around it, and the look"
+
+        assert (await driver.query(EventFilter(limit=1)))["ts"] == [299 * SECOND]
+        assert proxy.requests()["GET"] <= 1 + 1, "the youngest, if the event is in a segment at all, and the look"
+
+
+@pytest.mark.parametrize(
+    "match",
+    [
+        EventFilter(task_id="3"),
+        EventFilter(since=2, until=7),
+        EventFilter(types=("task.failed", "task.s*"), queue="io", schedule_id="daily"),
+    ],
+)
+def test_conditions_are_checked_where_a_parquet_file_is_read(match: EventFilter) -> None:
+    data = objects_events.to_parquet([(n, TaskEvent(n, "task.started", f"{n}")) for n in range(10)])
+    plan = objects_events.scan_of(data, match).explain()
+    assert "SELECTION" in plan, "what does not match becomes rows"
+    assert "FILTER" not in plan, "there is a condition left over for after the scan"
 
 
 @pytest.mark.usefixtures("eager_upkeep")

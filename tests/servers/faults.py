@@ -31,6 +31,7 @@ class FaultyProxy:
 
     Attributes:
         port: Where clients connect; set once it is open.
+        most: How many requests were under way at once, at most.
     """
 
     def __init__(self, cloud: str, port: int) -> None:
@@ -39,6 +40,7 @@ class FaultyProxy:
         self._counts: Counter[str] = Counter()
         self._faults: list[str] = []
         self.port = 0
+        self.most = self._under_way = 0
 
     async def __aenter__(self) -> Self:
         # Nothing is added: Azure signs what a request says.
@@ -82,6 +84,14 @@ class FaultyProxy:
         return counts
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
+        self._under_way += 1
+        self.most = max(self.most, self._under_way)
+        try:
+            return await self._answer_one(request)
+        finally:
+            self._under_way -= 1
+
+    async def _answer_one(self, request: web.Request) -> web.StreamResponse:
         kind = _kind_of(request)
         self._counts[kind] += 1
         if "Expect" in request.headers:

@@ -20,7 +20,8 @@ What lies where, under the URL's path and the namespace:
 What it costs, in requests: an enqueue, a claim and a settlement (task, result and events) are one PUT each, alone as in
 a batch of thousands; so a task costs three, and a batch of any size three as well. What reads (a look for tasks, a
 result, a count) is one GET that finds nothing new, or one per commit of others. Who loses a race for a name pays two
-requests more. A body of more than 2 kB is one PUT and one GET of its own. Every 256 commits a checkpoint takes about
+requests more. A body of more than 2 kB is one PUT and one GET of its own. A query of old events is one GET for each
+segment in its span of time, side by side. Every 256 commits a checkpoint takes about
 six requests, and deleting commits is free at S3 and Google. Listing is needed at opening and at checkpoints only, and
 of a bucket every ten minutes, for the time.
 

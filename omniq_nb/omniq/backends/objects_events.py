@@ -135,22 +135,29 @@ class Events:
         """What the segments hold, the youngest first, until none can hold a later event than those found."""
         older: list[Numbered] = []
         limit = match.limit
-        for segment in sorted(segments, key=lambda each: each.max_ts, reverse=True):
+        waiting = sorted(segments, key=lambda each: each.max_ts, reverse=True)
+        # Side by side, as each is a request. Where a few events are wanted, the first segment mostly holds them.
+        at_once = self._log.parallel if limit is None else 1
+        while waiting:
             if limit is not None and len(found) + len(older) >= limit:
                 moments = sorted((event.ts for _, event in (*older, *found)), reverse=True)
-                if not limit or segment.max_ts < moments[limit - 1]:
-                    break
-            numbered = await self._of(segment, match)
-            if numbered is None:
-                return None
-            older += numbered
+                waiting = [each for each in waiting if limit and each.max_ts >= moments[limit - 1]]
+            stretch, waiting = waiting[:at_once], waiting[at_once:]
+            data = await self._log.get_all([segment.name for segment in stretch])
+            for segment, each in zip(stretch, data, strict=True):
+                if each is None:
+                    return None
+                older += await self._in(segment, each, match)
+            at_once = min(2 * at_once, self._log.parallel)
         return older
 
-    async def _of(self, segment: Segment, match: EventFilter | None = None) -> list[Numbered] | None:
+    async def _of(self, segment: Segment) -> list[Numbered] | None:
         """A segment's events, but for those that were trimmed; ``None``: it is gone."""
         data = await self._log.get(segment.name)
-        if data is None:
-            return None
+        return None if data is None else await self._in(segment, data, None)
+
+    async def _in(self, segment: Segment, data: bytes, match: EventFilter | None) -> list[Numbered]:
+        """A segment's events that match, but for those that were trimmed."""
         if segment.name.endswith(PARQUET):
             numbered = await asyncio.to_thread(from_parquet, data, match)
         else:
@@ -203,13 +210,17 @@ def to_parquet(numbered: Sequence[Numbered]) -> bytes:
 
 def from_parquet(data: bytes, match: EventFilter | None = None) -> list[Numbered]:
     """A Parquet file's events that match; takes a while, so call it in a thread."""
+    return [(row[0], TaskEvent(*row[1:])) for row in scan_of(data, match).collect().rows()]
+
+
+def scan_of(data: bytes, match: EventFilter | None = None) -> pl.LazyFrame:
+    """What reads a Parquet file. It is held in memory as a whole: it has some 300 kB, which is one request's work."""
     import polars as pl
 
     frame = pl.scan_parquet(io.BytesIO(data))
     if match is not None:
         frame = frame.filter(*_conditions(match))
-    rows = frame.select("number", *EVENT_FIELDS).collect().rows()
-    return [(row[0], TaskEvent(*row[1:])) for row in rows]
+    return frame.select("number", *EVENT_FIELDS)
 
 
 def _conditions(match: EventFilter) -> Iterable[pl.Expr]:

@@ -67,6 +67,11 @@ class Log:
 
     # --- single objects ---
 
+    @property
+    def parallel(self) -> int:
+        """How many objects `get_all` asks for at once."""
+        return self._store.parallel
+
     async def get(self, name: str) -> bytes | None:
         """An object's bytes."""
         return await self._call(lambda: self._store.get(name), repeat=True)
