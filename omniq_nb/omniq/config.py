@@ -37,7 +37,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         default_queue: Queue of tasks that name none.
         lease: Seconds that a worker holds a task without a heartbeat.
         heartbeat: Seconds between heartbeats; a third of the lease unless set.
-        poll_interval: Seconds between looks at a store that can't push.
+        poll_interval: Seconds between looks at a store that can't push; workers look once a second at least.
         max_claims: A task over which more workers than this vanished is not tried again.
         max_retries: Tries after the first.
         retry_delay: Seconds before the first retry.

@@ -406,6 +406,7 @@ async def test_parameter_that_the_server_does_not_know_is_no_damaged_store(url: 
 
 async def test_works_without_listen(url: str, open_driver: OpenDriver) -> None:
     driver = await open_driver(f"{url}&listen=false")
+    assert not driver.hears, "or workers would not look for queues that were paused or resumed"
     other = await open_driver(url)
     with driver.watch() as changes:
         changes.clear()

@@ -290,6 +290,10 @@ class PostgresDriver(RemoteDriver):
     def watch(self, *, claimable: bool = False, others: bool = False) -> Watcher:
         return self._watchers.add(claimable=claimable, others=others)
 
+    @property
+    def hears(self) -> bool:
+        return self.settings.listen
+
     def _start_listening(self) -> None:
         if self._is_open and self.settings.listen:
             self._hints.listen()

@@ -94,4 +94,4 @@ class QueueControls:
         """
         if read_at <= hinted_at:
             return max(0.0, read_at + _LATELY_SECONDS - time.monotonic())
-        return math.inf if self._driver.capabilities.pushes else _UNTOLD_SECONDS
+        return math.inf if self._driver.hears else _UNTOLD_SECONDS

@@ -165,6 +165,11 @@ class Driver(abc.ABC):
     async def close(self) -> None:
         """Finish what was accepted, then let go of the store. Closing twice does nothing."""
 
+    @property
+    def hears(self) -> bool:
+        """Whether it is told of other processes' changes, as far as its user has left it so."""
+        return self.capabilities.pushes
+
     def clone(self) -> Self:
         """An unopened driver of the same store, for another event loop."""
         return type(self)(self.url, clock=self.clock, durability=self.durability, options=self.options)
