@@ -88,6 +88,18 @@ FAULTS = (
 )  # fmt: skip
 
 
+async def test_client_leaves_it_to_the_driver_to_try_again(cloud: Cloud, proxy: FaultyProxy) -> None:
+    driver = cloud.driver_class(cloud.new_url())
+    store = driver.make_store()
+    await store.open(create=True)
+    proxy.requests()
+    proxy.go_wrong("503")
+    with pytest.raises(driver.foreign_errors):
+        await store.create("a", b"")
+    assert proxy.requests() == {"PUT": 1}, "it was tried again, after a pause of its own"
+    await store.close()
+
+
 @pytest.mark.parametrize("faults", FAULTS, ids=", ".join)
 async def test_write_that_goes_wrong_on_its_way_is_done_once(
     cloud: Cloud, proxy: FaultyProxy, faults: list[str], caplog: pytest.LogCaptureFixture

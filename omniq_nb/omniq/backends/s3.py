@@ -31,7 +31,7 @@ from .objects_bucket import CONNECT_SECONDS, READ_SECONDS, Bucket, BucketDriver,
 _CONFIG = {
     "connect_timeout": CONNECT_SECONDS,
     "read_timeout": READ_SECONDS,
-    "retries": {"mode": "standard", "max_attempts": 1},
+    "retries": {"mode": "standard", "total_max_attempts": 1},
     "max_pool_connections": 32,
 }
 _KEYS_PER_DELETION = 1000
