@@ -226,8 +226,8 @@ async def test_dead_connection_is_found_out_by_the_subscription_alone(
 ) -> None:
     monkeypatch.setattr("omniq.backends.redis_listener._SILENCE", 0.1)
     async with Proxy(server.port) as proxy:
-        url = _through(server, proxy)
-        async with RedisDriver(url) as driver:
+        # A connection that is made meanwhile, in vain, is given up after a second.
+        async with RedisDriver(_through(server, proxy, socket_timeout=1)) as driver:
             with driver.watch() as changes:
                 assert await changes.wait(10)
                 changes.clear()
@@ -235,8 +235,9 @@ async def test_dead_connection_is_found_out_by_the_subscription_alone(
                 assert not await changes.wait(0.01)
                 proxy.swallows_answers = True
                 await asyncio.sleep(0.3)
+                assert not await changes.wait(0.01)
                 proxy.swallows_answers = False
-                assert await changes.wait(10)
+                assert await changes.wait(30)
 
 
 # --- servers that refuse ---
