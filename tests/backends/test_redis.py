@@ -132,7 +132,7 @@ async def test_addition_by_itself_leaves_and_tells_what_one_in_a_batch_does(
     server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     by_itself = await _what_additions_do(server)
-    monkeypatch.setattr("omniq.backends.redis_codec.Packer.added_kind", lambda *_: None)
+    monkeypatch.setattr("omniq.backends.redis_codec.Packer.is_addition", lambda *_: False)
     assert by_itself == await _what_additions_do(server)
     outcomes, handed, stored = by_itself
     assert outcomes == [[True, True]] * 7 + [[False, False]]

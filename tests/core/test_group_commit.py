@@ -137,6 +137,19 @@ async def test_who_comes_alone_is_served_at_once(store: Store, prompt: GroupComm
     assert await asked == 6
 
 
+async def test_who_does_not_hurry_waits_for_the_next_turn(store: Store) -> None:
+    commits = GroupCommit(store.carry_out, share=lambda _: 0.0, name="test", begin=store.begin, hurries=lambda n: n > 5)
+    asked = [commits.submit(1)]
+    assert store.groups == []
+    asked.append(commits.submit(6))
+    await asyncio.gather(*asked)
+    assert store.groups == [[1, 6]]
+    await commits.submit(2)
+    asked = [commits.submit(7)]
+    assert store.groups == [[1, 6], [2], [7]]
+    assert await asyncio.gather(*asked) == [14]
+
+
 async def test_who_comes_meanwhile_waits_until_the_first_is_served(store: Store, prompt: GroupCommit[int, int]) -> None:
     store.goes_on.clear()
     asked = [prompt.submit(n) for n in (1, 2, 3)]

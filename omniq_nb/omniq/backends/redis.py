@@ -141,7 +141,10 @@ class RedisDriver(RemoteDriver):
         self._name = secrets.token_hex(8).encode()
         self._writes = self._claims = 0
         self._packer = Packer()
-        self._commits = GroupCommit(self._send, share=_share, name="omniq-redis-writes", begin=self._begin)
+        # Where a worker settles and claims in one turn, the claim is to go first: then it works on meanwhile.
+        self._commits = GroupCommit(
+            self._send, share=_share, name="omniq-redis-writes", begin=self._begin, hurries=self._packer.is_addition
+        )
         self._claiming = asyncio.Lock()
         self._listener = Listener(
             link, self._name, lambda claimable: self._watchers.notify(claimable=claimable, own=False), self._receive
@@ -327,8 +330,8 @@ class RedisDriver(RemoteDriver):
     def _applying(self, batches: list[Batch]) -> tuple[Any, ...]:
         """The script that applies a group of batches, and its arguments."""
         first, kinds = batches[0], self._packer.kinds
-        if len(batches) == 1 and (kind := self._packer.added_kind(first)) is not None:
-            return scripts.ADDITION, kind, *first.arguments
+        if len(batches) == 1 and self._packer.is_addition(first):
+            return scripts.ADDITION, self._packer.kind_of(first), *first.arguments
         heads, arguments = b"".join([batch.heads for batch in batches]), [batch.arguments for batch in batches]
         script = scripts.WRITE if need_memory(heads) else scripts.WRITE_IN_FULL_MEMORY
         return script, heads, len(kinds), *kinds, *chain.from_iterable(arguments)

@@ -184,15 +184,16 @@ class Packer:
             raise SerializationError(f"Redis can't store a value: {error}") from error
         return Batch(b"".join(heads), arguments, sum(map(len, arguments)), len(heads) - 1)
 
-    def added_kind(self, batch: Batch) -> bytes | None:
-        """The kind of the record, if a batch is no more than one new record and its events: what a task that is
-        enqueued by itself is.
-        """
+    def is_addition(self, batch: Batch) -> bool:
+        """Whether a batch is no more than one new record and its events: what a task enqueued by itself is."""
         if batch.operations != 2:
-            return None
-        _, (first, kind, first_after, _), (second, _, second_after, _) = _HEAD.iter_unpack(batch.heads)
-        is_addition = (first, first_after, second, second_after) == (_INSERT, _ALWAYS, _APPEND, 0)
-        return self.kinds[kind] if is_addition else None
+            return False
+        _, (first, _, first_after, _), (second, _, second_after, _) = _HEAD.iter_unpack(batch.heads)
+        return (first, first_after, second, second_after) == (_INSERT, _ALWAYS, _APPEND, 0)
+
+    def kind_of(self, batch: Batch) -> bytes:
+        """The kind of the record that a batch begins with."""
+        return self.kinds[batch.heads[_HEAD.size + 1]]
 
     def _append(self, op: Append, after: int, arguments: list[bytes]) -> bytes:
         arguments += [pack_event(event) for event in op.events]

@@ -27,8 +27,9 @@ class GroupCommit(Generic[_Request, _Outcome]):
         carry_out: Carries out a group, all of it or nothing; gives the outcome of each request.
         share: The part of the largest group that a request makes up.
         name: Of the task that does it.
-        begin: Does the beginning of what ``carry_out`` does, without waiting for anything, and gives the rest. Where it
-            is there, and requests come one at a time, one begins when it is asked for, a turn of the loop sooner.
+        begin: Does the beginning of what ``carry_out`` does, without waiting for anything, and gives the rest.
+        hurries: Whether a request, as long as they come one at a time, is to begin when it is asked for, a turn of the
+            loop sooner than others.
     """
 
     def __init__(
@@ -38,11 +39,13 @@ class GroupCommit(Generic[_Request, _Outcome]):
         share: Callable[[_Request], float],
         name: str,
         begin: Callable[[list[_Request]], _Rest[_Outcome]] | None = None,
+        hurries: Callable[[_Request], bool] = lambda _: True,
     ) -> None:
         self._carry_out = carry_out
         self._share = share
         self._name = name
         self._begin = begin
+        self._hurries = hurries
         self._come_singly = True
         self._waiting: _Group[_Request, _Outcome] = []
         self._working: asyncio.Task[None] | None = None
@@ -57,14 +60,14 @@ class GroupCommit(Generic[_Request, _Outcome]):
         future: asyncio.Future[_Outcome] = loop.create_future()
         self._waiting.append((request, future))
         if self._working is None:
-            group, rest = self._begin_at_once()
+            group, rest = self._begin_at_once(request)
             # What has not begun does so in the loop's next turn, with all that is asked for in this one.
             self._working = loop.create_task(self._work(group, rest), name=self._name)
         return future
 
-    def _begin_at_once(self) -> tuple[_Group[_Request, _Outcome], _Rest[_Outcome] | None]:
-        """Begin with a lone request, if it can be; gives it and the rest."""
-        if self._begin is None or not self._come_singly:
+    def _begin_at_once(self, request: _Request) -> tuple[_Group[_Request, _Outcome], _Rest[_Outcome] | None]:
+        """Begin with a lone request, if that is wanted; gives it and the rest."""
+        if self._begin is None or not self._come_singly or not self._hurries(request):
             return [], None
         group = self._next_group()
         return group, self._begin([request for request, _ in group])
