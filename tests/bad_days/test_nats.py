@@ -404,16 +404,16 @@ async def test_worker_whose_clock_is_wrong_works_like_any_other(
     notes = tmp_path / "notes"
     app: AsyncOmniQ = make_app(store_url)
     await app.open()
-    wrong = start(store_url, "--concurrency", "5", off=off, lease=1)
+    wrong = start(store_url, "--concurrency", "5", off=off, lease=2)
 
     async def is_there() -> bool:
         return len((await app.stats()).workers) == 1
 
     await until(is_there)
-    start(store_url, "--concurrency", "5", lease=1)
+    start(store_url, "--concurrency", "5", lease=2)
     began = time.time()
     late = await app.enqueue("step", args=(str(notes), 99, 0.0), delay=3)
-    handles = [await app.enqueue("step", args=(str(notes), n, 2.5)) for n in range(8)]  # longer than a lease
+    handles = [await app.enqueue("step", args=(str(notes), n, 5.0)) for n in range(8)]  # longer than a lease
     assert await app.group(handles) == list(range(8))
     assert await late == 99
     assert time.time() >= began + 3
