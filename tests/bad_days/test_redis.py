@@ -225,19 +225,18 @@ async def test_dead_connection_is_found_out_by_the_subscription_alone(
     server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("omniq.backends.redis_listener._SILENCE", 0.1)
-    async with Proxy(server.port) as proxy:
-        # A connection that is made meanwhile, in vain, is given up after a second.
-        async with RedisDriver(_through(server, proxy, socket_timeout=1)) as driver:
-            with driver.watch() as changes:
-                assert await changes.wait(10)
-                changes.clear()
-                await asyncio.sleep(0.5)  # it asks, and is answered
-                assert not await changes.wait(0.01)
-                proxy.swallows_answers = True
-                await asyncio.sleep(0.3)
-                assert not await changes.wait(0.01)
-                proxy.swallows_answers = False
-                assert await changes.wait(30)
+    # A connection that is made meanwhile, in vain, is given up after a second.
+    async with Proxy(server.port) as proxy, RedisDriver(_through(server, proxy, socket_timeout=1)) as driver:
+        with driver.watch() as changes:
+            assert await changes.wait(10)
+            changes.clear()
+            await asyncio.sleep(0.5)  # it asks, and is answered
+            assert not await changes.wait(0.01)
+            proxy.swallows_answers = True
+            await asyncio.sleep(0.3)
+            assert not await changes.wait(0.01)
+            proxy.swallows_answers = False
+            assert await changes.wait(30)
 
 
 # --- servers that refuse ---

@@ -17,6 +17,7 @@ from omniq.backends.redis import RedisDriver
 from omniq.models.record import Record
 from omniq.models.task import TASK
 from omniq.storage.driver import Driver
+from omniq.storage.handed import HandedOver
 from omniq.storage.queue import HANDED_LEASE
 
 from .conftest import URLS
@@ -167,3 +168,42 @@ async def test_paused_queue_s_tasks_are_not_handed_over(
         assert await handle.status() is TaskStatus.PENDING
         await other.resume_queue("io")
         assert await handle == 1
+
+
+async def test_a_worker_never_runs_more_than_it_has_room_for(make_app: Any, url: str, until: Any) -> None:
+    """Here it is given a task just when it looks for others."""
+    running, most = 0, 0
+    app: AsyncOmniQ = make_app(url, poll_interval=0.1)
+    another: AsyncOmniQ = make_app(url)
+
+    @app.task
+    async def one() -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0.05)
+        running -= 1
+
+    async with app, another:
+        driver = (await app._ready()).queue.driver
+        claim, stood = driver.claim_or_stand, asyncio.Event()
+
+        async def claim_or_stand(*args: Any, **options: Any) -> list[Record]:
+            if not stood.is_set() and await _standing(driver) == 1:
+                stood.set()
+                await another.enqueue("one")
+                await until(lambda: any(_handed(driver)._of.values()) or running > 0)
+                await another.enqueue("one")
+            return await claim(*args, **options)
+
+        driver.claim_or_stand = claim_or_stand  # type: ignore[method-assign]
+        async with app.workers(concurrency=1) as pool:
+            await stood.wait()
+            await pool.drain()
+        assert (await app.stats()).totals == {"succeeded": 2}
+    assert most == 1
+
+
+def _handed(driver: Any) -> HandedOver:
+    handed: HandedOver = driver._handed if isinstance(driver, RedisDriver) else driver._claims.handed
+    return handed
