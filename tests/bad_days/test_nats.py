@@ -406,11 +406,12 @@ async def test_worker_whose_clock_is_wrong_works_like_any_other(
     await app.open()
     wrong = start(store_url, "--concurrency", "5", off=off, lease=2)
 
-    async def is_there() -> bool:
-        return len((await app.stats()).workers) == 1
+    async def are_there(workers: int) -> bool:
+        return len((await app.stats()).workers) == workers
 
-    await until(is_there)
+    await until(lambda: are_there(1))
     start(store_url, "--concurrency", "5", lease=2)
+    await until(lambda: are_there(2))  # and send heartbeats
     began = time.time()
     late = await app.enqueue("step", args=(str(notes), 99, 0.0), delay=3)
     handles = [await app.enqueue("step", args=(str(notes), n, 5.0)) for n in range(8)]  # longer than a lease
