@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from omniq.models.task import TASK
 from omniq.storage.driver import Driver
 from omniq.storage.handed import HandedOver
 from omniq.storage.queue import HANDED_LEASE
+from omniq.workers.heartbeat import Heartbeat
 
 from .conftest import URLS
 
@@ -168,6 +170,35 @@ async def test_paused_queue_s_tasks_are_not_handed_over(
         assert await handle.status() is TaskStatus.PENDING
         await other.resume_queue("io")
         assert await handle == 1
+
+
+async def test_nothing_is_handed_to_a_worker_whose_heartbeat_is_not_there_yet(
+    app: AsyncOmniQ, driver: Driver, until: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It might not make the short lease longer in time. The worker finds tasks by itself until then."""
+    beat, may_beat = Heartbeat._beat_until_stopped, threading.Event()
+
+    async def beat_later(heartbeat: Heartbeat) -> None:
+        await asyncio.to_thread(may_beat.wait)
+        await beat(heartbeat)
+
+    monkeypatch.setattr(Heartbeat, "_beat_until_stopped", beat_later)
+
+    @app.task
+    async def one() -> int:
+        return 1
+
+    async def stands() -> bool:
+        return await _standing(driver) == 1
+
+    async with app.workers():
+        for _ in range(5):
+            handle = await one.enqueue()
+            assert await handle == 1
+            assert await _standing(driver) == 0
+        assert (await _read(driver, handle.id)).claims == 1
+        may_beat.set()
+        await until(stands)
 
 
 async def test_a_worker_never_runs_more_than_it_has_room_for(make_app: Any, url: str, until: Any) -> None:

@@ -58,9 +58,13 @@ class Heartbeat:
         running: The tasks that run now; called from the thread.
         info: What the worker reports of itself; called from the thread.
         on_lost: Called from the thread with each claim whose lease is gone.
+        on_beating: Called from the thread when it has its connections.
         lease: Seconds.
         interval: Seconds between heartbeats.
         outage: Says that a store is away.
+
+    Attributes:
+        is_beating: It has its connections: what the worker runs does not lose its lease.
     """
 
     def __init__(
@@ -71,6 +75,7 @@ class Heartbeat:
         running: Callable[[], list[Claimed]],
         info: Callable[[], WorkerInfo],
         on_lost: Callable[[Claimed], None],
+        on_beating: Callable[[], None],
         lease: float,
         interval: float,
         outage: Outage,
@@ -81,6 +86,7 @@ class Heartbeat:
         self._running = running
         self._info = info
         self._on_lost = on_lost
+        self._on_beating = on_beating
         self._lease = round(lease * SECOND)
         self._interval = interval
         self._thread = threading.Thread(target=self._main, name=f"omniq-heartbeat-{worker}", daemon=True)
@@ -88,6 +94,7 @@ class Heartbeat:
         self._stop: asyncio.Event | None = None
         self._started = threading.Event()
         self._taken_over: Set[ClaimToken] = frozenset()
+        self.is_beating = False
 
     def start(self) -> None:
         """Start the thread."""
@@ -139,6 +146,8 @@ class Heartbeat:
             queue = BaseTaskQueue(stores.queue, results=stores.results, events=stores.events, large=stores.large)
             registry = WorkerRegistry(stores.queue, stores.events)
             maintenance = Maintenance(queue, stores.results, stores.events, stores.event_retention)
+            self.is_beating = True
+            self._on_beating()
             sweeping = asyncio.create_task(self._maintain(maintenance))
             beats = [asyncio.create_task(self._beat(queue, registry)), asyncio.create_task(self._watch(queue))]
             try:
@@ -149,6 +158,7 @@ class Heartbeat:
                 await asyncio.gather(*beats, sweeping, return_exceptions=True)
             await registry.leave(self._worker)
         finally:
+            self.is_beating = False
             await each_of(*(driver.close for driver in stores.all))
 
     async def _beat(self, queue: BaseTaskQueue, registry: WorkerRegistry) -> None:

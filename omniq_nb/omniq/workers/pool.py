@@ -117,6 +117,7 @@ class WorkerPool:
             running=self._running_now,
             info=self._info,
             on_lost=self._lost_from_thread,
+            on_beating=self._wake_from_thread,
             lease=self._settings.lease,
             interval=self._settings.heartbeat,
             outage=self._outage,
@@ -275,8 +276,9 @@ class WorkerPool:
         self._looks += 1
         look = self._looks
         began = self._loop.time()
-        # A worker that is busy may be about to block its loop, and must not be given tasks that others could run.
-        standing = not self._running
+        # One that is busy may be about to block its loop, and must not be given tasks that others could run. Nor must
+        # one that has no heartbeat yet: what is handed over has a short lease, which the heartbeat makes longer.
+        standing = not self._running and self._heartbeat.is_beating
         claimed = await self._queue.claim(self.id, room, lease, self.queues, standing=standing)
         blocked = self._loop.time() - began > self._settings.lease - self._settings.heartbeat
         were_handed_over = bool(claimed) and claimed[0].lease < lease
@@ -422,6 +424,10 @@ class WorkerPool:
         # dict to the second, so in this order none is missed.
         held = {token: claimed for token, (claimed, _) in self._running.copy().items()}
         return list((held | self._unsettled.copy()).values())
+
+    def _wake_from_thread(self) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._wake)
 
     def _lost_from_thread(self, claimed: Claimed) -> None:
         if not self._loop.is_closed():
