@@ -107,14 +107,11 @@ class FsspecStore(ObjectStore):
         return sorted(name for name in names if name.startswith(prefix) and name > after)
 
     async def delete(self, names: Collection[str]) -> None:
-        places = asyncio.Semaphore(self.parallel)
-
         async def delete(name: str) -> None:
-            async with places:
-                with contextlib.suppress(FileNotFoundError):
-                    await self._do("rm_file", self._base + name)
+            with contextlib.suppress(FileNotFoundError):
+                await self._do("rm_file", self._base + name)
 
-        await asyncio.gather(*map(delete, names))
+        await self.each(names, delete)
 
 
 def _creates_exclusively(files: AbstractFileSystem) -> bool:

@@ -8,8 +8,7 @@ say.
 from __future__ import annotations
 
 import abc
-import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Iterable
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, ClassVar, Unpack
@@ -95,16 +94,6 @@ class Bucket(ObjectStore):
     def relative(self, keys: Iterable[str]) -> list[str]:
         """The names of the objects with these keys."""
         return [key.removeprefix(self.prefix) for key in keys]
-
-    async def each(self, names: Collection[str], operation: Callable[[str], Awaitable[object]]) -> None:
-        """Do something to each object, a bounded number at a time."""
-        places = asyncio.Semaphore(self.parallel)
-
-        async def do(name: str) -> None:
-            async with places:
-                await operation(name)
-
-        await asyncio.gather(*(do(name) for name in names))
 
 
 def server_clock(date: str | None) -> int | None:

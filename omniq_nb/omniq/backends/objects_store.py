@@ -6,7 +6,8 @@ An adapter is a subclass. Nothing is ever written over, appended to, renamed or 
 from __future__ import annotations
 
 import abc
-from collections.abc import Collection
+import asyncio
+from collections.abc import Awaitable, Callable, Collection
 from typing import ClassVar
 
 
@@ -56,6 +57,16 @@ class ObjectStore(abc.ABC):
     @abc.abstractmethod
     async def delete(self, names: Collection[str]) -> None:
         """Delete objects; those that are not there are no trouble."""
+
+    async def each(self, names: Collection[str], operation: Callable[[str], Awaitable[object]]) -> None:
+        """Do something to each object, a bounded number at a time."""
+        places = asyncio.Semaphore(self.parallel)
+
+        async def do(name: str) -> None:
+            async with places:
+                await operation(name)
+
+        await asyncio.gather(*(do(name) for name in names))
 
     async def take_turn(self) -> None:  # noqa: B027 -- most stores can't tell
         """Wait a moment while another process commits, where the store can tell. Only speed rests on it."""

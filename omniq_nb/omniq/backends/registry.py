@@ -86,7 +86,8 @@ def driver_class(url: str) -> type[Driver]:
         return found
     plugins = _plugins()
     if scheme not in plugins:
-        raise UnknownBackendError(mask_url(url), [f"{known}://" for known in (*BACKENDS, *plugins)])
+        known = (f"{name}PROTOCOL" if name.endswith("+") else name for name in (*BACKENDS, *plugins))
+        raise UnknownBackendError(mask_url(url), [f"{name}://" for name in known])
     return _loaded(plugins[scheme])
 
 
