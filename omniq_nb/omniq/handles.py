@@ -15,6 +15,7 @@ from .display import Displayed
 from .errors import TaskError
 from .models.result import TaskResult
 from .models.task import Task, TaskStatus
+from .storage.parallel import in_parallel
 
 if TYPE_CHECKING:
     from .app import AsyncOmniQ
@@ -166,12 +167,7 @@ class GroupHandle(Displayed, Sequence[TaskHandle[T]]):
             TaskError: One of the tasks has no result; the others go on. `settled` gives what there is instead.
             ResultTimeoutError: Not all have ended in time; they go on.
         """
-        waiting = [asyncio.ensure_future(handle.result(timeout)) for handle in self._handles]
-        try:
-            return list(await asyncio.gather(*waiting))
-        finally:
-            for each in waiting:
-                each.cancel()
+        return await in_parallel(lambda handle: handle.result(timeout), self._handles)
 
     async def settled(self, timeout: float | timedelta | None = None) -> list[T | TaskError]:
         """Wait until all have ended; for each, in order, what it returned or the error that says why it did not."""

@@ -71,6 +71,27 @@ async def proxy(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[
         yield proxy
 
 
+@pytest.mark.usefixtures("proxy")
+async def test_nothing_goes_on_when_a_call_has_failed(cloud: Cloud) -> None:
+    """A request that comes after its store was closed would open a connection that nobody closes."""
+    store = cloud.driver_class(cloud.new_url()).make_store()
+    await store.open(create=True)
+    names, answered = [str(n) for n in range(100)], list[str]()
+
+    async def ask(name: str) -> None:
+        await store.get(name)
+        answered.append(name)
+        if len(answered) == 3:
+            raise ValueError("the third")
+
+    with pytest.raises(ValueError, match="the third"):
+        await store.each(names, ask)
+    so_far = len(answered)
+    await store.close()
+    await asyncio.sleep(0.2)
+    assert len(answered) == so_far < len(names)
+
+
 @pytest.fixture
 def store_url() -> str:
     """Where `make_app` makes apps unless told otherwise: nowhere that anybody looks."""

@@ -9,13 +9,13 @@ snapshot removes.
 
 from __future__ import annotations
 
-import asyncio
 import base64
 from collections.abc import Iterator, Sequence
 
 import msgspec
 
 from ..errors import StoreCorruptError
+from ..storage.parallel import in_parallel
 from .nats_connection import Connection, JetStreamError, answer_of
 from .nats_log import Names, read_by_number
 from .nats_replica import Replica
@@ -125,11 +125,7 @@ class Aside:
 
     async def read_blobs(self, names: Sequence[str]) -> list[bytes | None]:
         """Read bodies; ``None`` for one that is gone."""
-        found: list[bytes | None] = []
-        for start in range(0, len(names), _AT_ONCE):
-            some = names[start : start + _AT_ONCE]
-            found += await asyncio.gather(*(self._read(_numbers(name)) for name in some))
-        return found
+        return await in_parallel(lambda name: self._read(_numbers(name)), names, limit=_AT_ONCE)
 
     async def delete_blobs(self, names: Sequence[str]) -> None:
         """Delete bodies that no record has any more."""
@@ -176,7 +172,7 @@ class Aside:
         replica = Replica()
         for start in range(0, len(manifest.pieces), _AT_ONCE):
             some = manifest.pieces[start : start + _AT_ONCE]
-            for content in await asyncio.gather(*(self._read(seqs) for seqs in some)):
+            for content in await in_parallel(self._read, some, limit=_AT_ONCE):
                 if content is None:
                     return None
                 piece = _decode_piece(content)

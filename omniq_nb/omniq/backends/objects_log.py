@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Protocol, TypeVar
 
 from ..errors import StoreCorruptError, StoreUnavailableError
+from ..storage.parallel import in_parallel
 from .objects_format import (
     CHECKPOINTS,
     LOG,
@@ -78,15 +79,9 @@ class Log:
 
     async def get_all(self, names: list[str]) -> list[bytes | None]:
         """Several objects' bytes, a bounded number at a time."""
-        places = asyncio.Semaphore(self._store.parallel)
-
-        async def get(name: str) -> bytes | None:
-            async with places:
-                return await self.get(name)
-
-        if self._store.looks_cheaply or len(names) == 1:
+        if self._store.looks_cheaply:
             return [await self.get(name) for name in names]
-        return await asyncio.gather(*(get(name) for name in names))
+        return await in_parallel(self.get, names, limit=self._store.parallel)
 
     async def create(self, name: str, data: bytes) -> bool:
         """Create an object; safe to repeat, as names are unique or their content tells whose it is."""
@@ -94,13 +89,7 @@ class Log:
 
     async def create_all(self, objects: Mapping[str, bytes]) -> None:
         """Create several objects, a bounded number at a time."""
-        places = asyncio.Semaphore(self._store.parallel)
-
-        async def create(name: str, data: bytes) -> None:
-            async with places:
-                await self.create(name, data)
-
-        await asyncio.gather(*(create(name, data) for name, data in objects.items()))
+        await in_parallel(lambda each: self.create(*each), objects.items(), limit=self._store.parallel)
 
     async def delete(self, names: Collection[str]) -> None:
         """Delete objects."""

@@ -6,9 +6,10 @@ An adapter is a subclass. Nothing is ever written over, appended to, renamed or 
 from __future__ import annotations
 
 import abc
-import asyncio
 from collections.abc import Awaitable, Callable, Collection
 from typing import ClassVar
+
+from ..storage.parallel import in_parallel
 
 
 class ObjectStore(abc.ABC):
@@ -60,13 +61,7 @@ class ObjectStore(abc.ABC):
 
     async def each(self, names: Collection[str], operation: Callable[[str], Awaitable[object]]) -> None:
         """Do something to each object, a bounded number at a time."""
-        places = asyncio.Semaphore(self.parallel)
-
-        async def do(name: str) -> None:
-            async with places:
-                await operation(name)
-
-        await asyncio.gather(*(do(name) for name in names))
+        await in_parallel(operation, names, limit=self.parallel)
 
     async def take_turn(self) -> None:  # noqa: B027 -- most stores can't tell
         """Wait a moment while another process commits, where the store can tell. Only speed rests on it."""

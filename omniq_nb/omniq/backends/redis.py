@@ -59,6 +59,7 @@ from ..storage.endings import Turns, each_of
 from ..storage.events import BaseEventStorage
 from ..storage.group_commit import GroupCommit
 from ..storage.handed import HandedOver
+from ..storage.parallel import in_parallel
 from ..storage.queue import BaseTaskQueue
 from ..storage.remote import RemoteDriver
 from ..storage.results import BaseResultStorage
@@ -367,7 +368,7 @@ class RedisDriver(RemoteDriver):
             for kind, step in steps
         ]
         # All are sent before the first is answered: one round trip.
-        answers = await self.call(lambda: asyncio.gather(*(link.call(*each) for each in commands)), repeat=True)
+        answers = await self.call(lambda: in_parallel(lambda each: link.call(*each), commands), repeat=True)
         found: list[Record | None] = [None] * len(keys)
         for (kind, step), values in zip(steps, answers, strict=True):
             for place, value in zip(step, values, strict=True):

@@ -46,23 +46,23 @@ class S3Bucket(Bucket):
     """See `Bucket`."""
 
     _files: Any = None
-    _client: Any = None
 
     async def connect(self) -> None:
         options = {**self.options, "config_kwargs": {**_CONFIG, **self.options.get("config_kwargs", {})}}
         loop = asyncio.get_running_loop()
-        self._files = s3fs.S3FileSystem(asynchronous=True, loop=loop, skip_instance_cache=True, **options)
-        self._files.retries = 1
-        if self._files.session is None:
-            session = self._files.session = AioSession(**self._files.kwargs)
+        files = s3fs.S3FileSystem(asynchronous=True, loop=loop, skip_instance_cache=True, **options)
+        files.retries = 1
+        if files.session is None:
+            session = files.session = AioSession(**files.kwargs)
             session.register_component("data_loader", _descriptions(session.get_config_variable("data_path")))
-        self._client = await self._files.set_session()
-        self._client.meta.events.register_last("before-call.s3", _send_at_once)
+        client = await files.set_session()
+        self._files = files
+        client.meta.events.register_last("before-call.s3", _send_at_once)
 
     async def close(self) -> None:
-        client, self._client = self._client, None
-        if client is not None:
-            await client.close()
+        files, self._files = self._files, None
+        if files is not None:
+            await files._s3creator.__aexit__(None, None, None)  # noqa: SLF001 -- with cache_regions, a client per region
 
     async def _call(self, method: str, **arguments: Any) -> Any:
         # The file system's own calls list and cache what is of no use here.

@@ -27,6 +27,7 @@ from .controls import ACTIVE, PAUSED, QueueControls
 from .driver import Driver, Standing
 from .large import LargeValues, keys_of
 from .outbox import Outbox, write_with_event
+from .parallel import in_parallel
 from .surely import write_surely
 
 logger = logging.getLogger("omniq")
@@ -410,18 +411,15 @@ class BaseTaskQueue(Component):
     async def _each(
         self, change: Callable[[str], Awaitable[Task]], task_ids: Sequence[str], accepted: Collection[TaskStatus]
     ) -> int:
-        places = asyncio.Semaphore(_AT_ONCE)
-
         async def change_one(task_id: str) -> bool:
-            async with places:
-                try:
-                    await change(task_id)
-                except (TaskStateError, TaskNotFoundError):
-                    return False  # it went on by itself meanwhile
-                return True
+            try:
+                await change(task_id)
+            except (TaskStateError, TaskNotFoundError):
+                return False  # it went on by itself meanwhile
+            return True
 
         wanted = [each.key for each in await self.records(task_ids) if each is not None and each.state in accepted]
-        return sum(await asyncio.gather(*map(change_one, wanted)))
+        return sum(await in_parallel(change_one, wanted, limit=_AT_ONCE))
 
     async def stats(self) -> dict[str, dict[str, int]]:
         """How many tasks each queue has in each status."""
