@@ -77,6 +77,52 @@ async def test_tasks_go_on_without_their_events_which_follow_once(
     assert (await app.events(task_id=waiting.id))["event_type"].to_list() == ["task.enqueued", "task.cancelled"]
 
 
+async def test_a_worker_that_cannot_write_results_takes_no_end_of_tasks(
+    app: AsyncOmniQ, monkeypatch: pytest.MonkeyPatch, until: Until
+) -> None:
+    @app.task
+    async def work(n: int) -> int:
+        return n
+
+    outage = Outage(monkeypatch, (await app._ready()).results.driver, "write")
+    group = await work.map(range(1500))
+    async with app.workers(concurrency=10) as pool:
+
+        async def are_held_up() -> bool:
+            return (await app.stats()).totals.get("running", 0) >= 1000
+
+        await until(are_held_up)
+        failed = outage.failed
+        await until(lambda: outage.failed > failed)
+        assert (await app.stats()).totals["pending"] >= 480
+        outage.end()
+        await pool.drain()
+    assert await group == list(range(1500))
+
+
+async def test_a_worker_can_be_stopped_while_results_have_no_store(
+    app: AsyncOmniQ, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, until: Until
+) -> None:
+    began = 0
+
+    @app.task
+    async def work() -> int:
+        nonlocal began
+        began += 1
+        return 1
+
+    outage = Outage(monkeypatch, (await app._ready()).results.driver, "write")
+    handle = await work.options().enqueue()
+    async with app.workers() as pool:
+        await until(lambda: outage.failed > 0)
+        await pool.stop(grace=0.5)
+    assert [each for each in caplog.messages if "what came of 1 tasks" in each]
+    assert caplog.text.count("Traceback") == 0
+    assert began == 1
+    outage.end()
+    assert await handle.status() is TaskStatus.RUNNING, "until its lease ends"
+
+
 async def test_what_is_refused_does_not_hold_up_what_was_claimed_with_it(
     app: AsyncOmniQ, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,7 +7,7 @@ import gc
 import os
 import signal
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -144,6 +144,14 @@ def test_a_call_whose_work_is_given_up_elsewhere_says_so() -> None:
 # --- interrupts and exits ---
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """What a shell starts in the background ignores interrupts, and the tests may be that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 class _Endless:
     """Waits for ever after it has sent the process an interrupt."""
 
@@ -158,6 +166,7 @@ class _Endless:
             self.ended.set()
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_cancels_what_is_waited_for() -> None:
     endless = _Endless()
     with pytest.raises(KeyboardInterrupt):
@@ -165,6 +174,7 @@ def test_an_interrupt_cancels_what_is_waited_for() -> None:
     assert endless.ended.wait(60)
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_ends_a_stream(app: OmniQ) -> None:
     ended = threading.Event()
 

@@ -41,10 +41,18 @@ GRACE_SECONDS = 10.0
 _INTERRUPTED_SECONDS = 1.0
 _LOOK_AGAIN_SECONDS = 0.005
 _RETRY_STORE_SECONDS = 1.0
+_MOST_UNSETTLED = 1000
+"""With so many outcomes that can't be written yet, no more tasks are begun: where the results' store is away, a worker
+would else run all there is for nothing, should it end before that store is back.
+"""
 _DRAIN_POLL_SECONDS = 0.2
 _DRAIN_LOOK_SECONDS = 0.005
 
 _TAKE, _WRITE = "take tasks", "write what came of tasks"
+
+
+class _GivenUpError(Exception):
+    """The pool ends, and the store is still away."""
 
 
 class PoolSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,6 +116,7 @@ class WorkerPool:
         self._hinted_at = 0.0
         self._looks = self._last_empty_look = 0
         self._hands_over = queue.driver.capabilities.hands_over
+        self._waits = self._began_at_once = False
         self._stopping = self._hurried = False
         self._ending = Ending()
         self._claiming: asyncio.Task[None] | None = None
@@ -139,6 +148,8 @@ class WorkerPool:
     async def stop(self, grace: float = GRACE_SECONDS) -> None:
         """Take no more tasks, let those that run end, and hand back what has not ended after ``grace`` seconds.
 
+        What came of tasks and can't be written by then, since the store is away, is lost: they run again.
+
         What was begun goes on when the call is interrupted, and hands back at once then.
         """
         if self._claiming is None:
@@ -153,7 +164,7 @@ class WorkerPool:
             patience.cancel()
 
     def _hurry(self) -> None:
-        """Wait no longer for tasks that run, where the pool is being stopped."""
+        """Wait no longer for tasks that run, nor for a store that is away, where the pool is being stopped."""
         self._hurried = True
         self._changed.set()
 
@@ -249,30 +260,52 @@ class WorkerPool:
         with self._queue.driver.watch(claimable=True) as hints:
             self._hints = hints
             self._hinted_at = time.monotonic()  # of what was before, nobody told
+            if self._hands_over:
+                hints.on_hint = self._begin_what_was_handed_over
             while not self._stopping:
                 if hints.clear():
                     self._hinted_at = time.monotonic()
                 self._changed.clear()
-                room = self.concurrency - len(self._running) - self._executor.abandoned
+                began_at_once, self._began_at_once = self._began_at_once, False
+                room = self._room()
                 if room <= 0:
                     await self._changed.wait()
-                    continue
-                try:
-                    pause = await self._claim(room, lease)
-                except NotOpenError:
-                    raise
-                except Exception as error:  # noqa: BLE001 -- a worker lives on, and it is logged
-                    self._outage.failed(_TAKE, error)
-                    pause = _RETRY_STORE_SECONDS
-                else:
-                    self._outage.worked(_TAKE)
-                if pause:
+                elif pause := _LOOK_AGAIN_SECONDS if began_at_once else await self._look(room, lease):
+                    self._waits = True
                     await hints.wait(pause)
+                    self._waits = False
             self._hints = None
             await self._stand_no_more()
 
+    def _room(self) -> int:
+        """How many more tasks may run now."""
+        if len(self._unsettled) >= _MOST_UNSETTLED:
+            return 0
+        return self.concurrency - len(self._running) - self._executor.abandoned
+
+    def _begin_what_was_handed_over(self) -> None:
+        """Begin as soon as the store tells it, and not with the look that comes a turn of the loop later.
+
+        While a look is under way, it has been promised all the room that there is.
+        """
+        if self._waits and not self._stopping:
+            for task in self._queue.handed_over(self.id, self._room()):
+                self._take_on(task, doubtful=True)
+                self._began_at_once = True
+
+    async def _look(self, room: int, lease: int) -> float:
+        """Claim and begin what there is, if the store is there; gives the seconds to wait before the next look."""
+        try:
+            pause = await self._claim(room, lease)
+        except NotOpenError:
+            raise
+        except Exception as error:  # noqa: BLE001 -- a worker lives on, and it is logged
+            self._outage.failed(_TAKE, error)
+            return _RETRY_STORE_SECONDS
+        self._outage.worked(_TAKE)
+        return pause
+
     async def _claim(self, room: int, lease: int) -> float:
-        """Claim and begin what there is; gives the seconds to wait before the next look."""
         self._looks += 1
         look = self._looks
         began = self._loop.time()
@@ -283,10 +316,7 @@ class WorkerPool:
         blocked = self._loop.time() - began > self._settings.lease - self._settings.heartbeat
         were_handed_over = bool(claimed) and claimed[0].lease < lease
         for task in claimed:
-            if (blocked or were_handed_over) and self._is_late(task):
-                self._finish(task, task.token, Released(), self._clock())
-            else:
-                self._begin(task)
+            self._take_on(task, doubtful=blocked or were_handed_over)
         if len(claimed) == room:
             return 0
         if claimed:
@@ -294,6 +324,13 @@ class WorkerPool:
             return _LOOK_AGAIN_SECONDS
         self._last_empty_look = look
         return await self._seconds_to_next()
+
+    def _take_on(self, claimed: Claimed, *, doubtful: bool) -> None:
+        """Begin a task, or hand it back where its lease is doubtful."""
+        if doubtful and self._is_late(claimed):
+            self._finish(claimed, claimed.token, Released(), self._clock())
+        else:
+            self._begin(claimed)
 
     def _is_late(self, claimed: Claimed) -> bool:
         """Whether the lease may end before the first heartbeat, where something has blocked the loop since the claim.
@@ -371,6 +408,11 @@ class WorkerPool:
                 ended, self._finished = self._finished, []
                 try:
                     await self._settle(self._queue.settlements(ended, self.id))
+                except _GivenUpError as error:
+                    logger.error(
+                        "worker %s ends before what came of %d tasks could be written: %s. They run again when their "
+                        "leases end", self.id, len(ended), error,
+                    )  # fmt: skip
                 except Exception:
                     # Their leases end by themselves; those that have ended since must not wait for that.
                     logger.exception("what came of %d tasks could not be written", len(ended))
@@ -385,6 +427,7 @@ class WorkerPool:
         finally:
             for each in batch:
                 self._unsettled.pop((each.previous.key, each.previous.version), None)
+            self._changed.set()
         for each, still in zip(batch, applied, strict=True):
             if not still:
                 logger.warning("%s", LeaseLost(each.task.key))
@@ -392,6 +435,8 @@ class WorkerPool:
     async def _write(self, batch: list[Settlement]) -> list[bool]:
         try:
             return await self._write_until_answered(batch)
+        except _GivenUpError:
+            raise
         except Exception as error:  # noqa: BLE001 -- whatever the store does not take is told as the task's failure
             if len(batch) > 1:
                 # One that the store does not take must not hold the others up.
@@ -400,7 +445,7 @@ class WorkerPool:
 
     async def _write_until_answered(self, batch: list[Settlement]) -> list[bool]:
         """Outcomes are worth keeping: they are written when a store that is away is back, unless the leases are lost by
-        then.
+        then, or the pool has been stopped and its grace is over.
         """
         again = False
         while True:
@@ -410,6 +455,8 @@ class WorkerPool:
                 raise
             except StoreError as error:
                 self._outage.failed(_WRITE, error)
+                if self._hurried:
+                    raise _GivenUpError(str(error)) from error
                 again = True
                 await asyncio.sleep(_RETRY_STORE_SECONDS)
             else:
