@@ -89,7 +89,6 @@ class BaseTaskQueue(Component):
         self._deletes_in_one = with_results and large is None
         self.on_end: Callable[[list[str]], None] = lambda _: None
         self._paused_read_at: dict[str, float] = {}
-        self._refused: list[Settlement] = []
         self._outbox = Outbox(self._events)
         self._controls = QueueControls(self.driver, self._outbox)
         # Jitter spreads retries out; it needs no secrecy.
@@ -162,17 +161,10 @@ class BaseTaskQueue(Component):
         while True:
             records = self.driver.handed_over(owner, limit) or await self._claim(owner, limit, lease, queues, standing)
             claimed, refused = self._sift(records)
-            if refused or self._refused:
-                refused, self._refused = self._refused + refused, []
+            if refused:
                 await self._settle_refused(refused)
             if claimed or not records:
                 return claimed
-
-    def handed_over(self, owner: str, limit: int) -> list[Claimed]:
-        """Up to ``limit`` tasks that were handed over; `claim` gives them too, and settles what may not run of them."""
-        claimed, refused = self._sift(self.driver.handed_over(owner, limit))
-        self._refused += refused
-        return claimed
 
     async def _claim(
         self,

@@ -20,16 +20,12 @@ class Watcher:
                 await changes.wait(poll_interval)
 
     It belongs to the event loop that it is used on; `notify` may be called from any thread.
-
-    Attributes:
-        on_hint: Called on the loop with the first hint since the last `clear`, a turn before the waiter goes on.
     """
 
     def __init__(self, on_close: Callable[[Watcher], None], *, claimable: bool = False, others: bool = False) -> None:
         self._loop = asyncio.get_running_loop()
         self._event = asyncio.Event()
         self._is_hinted = False
-        self.on_hint: Callable[[], None] = lambda: None
         self._on_close = on_close
         self.claimable, self.others = claimable, others
 
@@ -73,7 +69,6 @@ class Watcher:
     def _hint(self) -> None:
         self._is_hinted = True
         self._event.set()
-        self.on_hint()
 
     def close(self) -> None:
         """Stop watching."""

@@ -109,10 +109,6 @@ class SyncTaskQueue(SyncComponent):
         """
         return self._run(self._async.claim(owner, limit, lease, queues, standing=standing))
 
-    def handed_over(self, owner: str, limit: int) -> list[Claimed]:
-        """Up to ``limit`` tasks that were handed over; `claim` gives them too, and settles what may not run of them."""
-        return self._async.handed_over(owner, limit)
-
     def stand_no_more(self, owner: str) -> list[Claimed]:
         """Have nothing more handed over to a worker that claims no more; gives what was, and was not fetched."""
         return self._run(self._async.stand_no_more(owner))

@@ -116,7 +116,6 @@ class WorkerPool:
         self._hinted_at = 0.0
         self._looks = self._last_empty_look = 0
         self._hands_over = queue.driver.capabilities.hands_over
-        self._waits = self._began_at_once = False
         self._stopping = self._hurried = False
         self._ending = Ending()
         self._claiming: asyncio.Task[None] | None = None
@@ -260,20 +259,15 @@ class WorkerPool:
         with self._queue.driver.watch(claimable=True) as hints:
             self._hints = hints
             self._hinted_at = time.monotonic()  # of what was before, nobody told
-            if self._hands_over:
-                hints.on_hint = self._begin_what_was_handed_over
             while not self._stopping:
                 if hints.clear():
                     self._hinted_at = time.monotonic()
                 self._changed.clear()
-                began_at_once, self._began_at_once = self._began_at_once, False
                 room = self._room()
                 if room <= 0:
                     await self._changed.wait()
-                elif pause := _LOOK_AGAIN_SECONDS if began_at_once else await self._look(room, lease):
-                    self._waits = True
+                elif pause := await self._look(room, lease):
                     await hints.wait(pause)
-                    self._waits = False
             self._hints = None
             await self._stand_no_more()
 
@@ -282,16 +276,6 @@ class WorkerPool:
         if len(self._unsettled) >= _MOST_UNSETTLED:
             return 0
         return self.concurrency - len(self._running) - self._executor.abandoned
-
-    def _begin_what_was_handed_over(self) -> None:
-        """Begin as soon as the store tells it, and not with the look that comes a turn of the loop later.
-
-        While a look is under way, it has been promised all the room that there is.
-        """
-        if self._waits and not self._stopping:
-            for task in self._queue.handed_over(self.id, self._room()):
-                self._take_on(task, doubtful=True)
-                self._began_at_once = True
 
     async def _look(self, room: int, lease: int) -> float:
         """Claim and begin what there is, if the store is there; gives the seconds to wait before the next look."""
@@ -316,7 +300,10 @@ class WorkerPool:
         blocked = self._loop.time() - began > self._settings.lease - self._settings.heartbeat
         were_handed_over = bool(claimed) and claimed[0].lease < lease
         for task in claimed:
-            self._take_on(task, doubtful=blocked or were_handed_over)
+            if (blocked or were_handed_over) and self._is_late(task):
+                self._finish(task, task.token, Released(), self._clock())
+            else:
+                self._begin(task)
         if len(claimed) == room:
             return 0
         if claimed:
@@ -324,13 +311,6 @@ class WorkerPool:
             return _LOOK_AGAIN_SECONDS
         self._last_empty_look = look
         return await self._seconds_to_next()
-
-    def _take_on(self, claimed: Claimed, *, doubtful: bool) -> None:
-        """Begin a task, or hand it back where its lease is doubtful."""
-        if doubtful and self._is_late(claimed):
-            self._finish(claimed, claimed.token, Released(), self._clock())
-        else:
-            self._begin(claimed)
 
     def _is_late(self, claimed: Claimed) -> bool:
         """Whether the lease may end before the first heartbeat, where something has blocked the loop since the claim.
