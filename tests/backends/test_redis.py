@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from omniq.backends import redis as module
 from omniq.backends import redis_clock
 from omniq.backends.redis import RedisDriver
+from omniq.backends.redis_calls import Calls
 from omniq.backends.redis_clock import StoreClock
 from omniq.models.event import TaskEvent
 from omniq.models.record import Append, EventFilter, Filter, Insert, Op, Record, Replace
@@ -156,7 +157,7 @@ async def _what_additions_do(server: RedisServer) -> tuple[list[list[bool]], lis
         _record("due", partition="q", due_at=now),
     ]
     async with RedisDriver(server.url(namespace), clock=clock) as driver:
-        driver._name = b"writer"
+        _calls(driver).writer = b"writer"
         async with RedisDriver(server.url(namespace), clock=clock) as claimer:
             with claimer.watch(claimable=True) as changes:
                 assert await changes.wait(30)  # the subscription stands
@@ -174,13 +175,18 @@ async def _what_additions_do(server: RedisServer) -> tuple[list[list[bool]], lis
                     for owner, of_owner in zip(("p", "not p", "x"), handed, strict=True):
                         of_owner += claimer.handed_over(owner, 10)
                     assert sum(map(len, handed)) == 2 or await changes.wait(30)
-                claims = claimer._name
+                claims = _calls(claimer).writer
     with server.client() as client:
         prefix = f"omniq:{{{namespace}}}:"
         stored = {key.decode().removeprefix(prefix): _value(client, key) for key in client.scan_iter(f"{prefix}*")}
     stored["standing:task"] = {owner: claim.replace(claims, b"") for owner, claim in stored["standing:task"].items()}
     stored["told"] = _called(server, "spublish") - told_before
     return outcomes, handed, stored
+
+
+def _calls(driver: RedisDriver) -> Calls:
+    assert driver._calls is not None
+    return driver._calls
 
 
 def _value(client: redis.Redis, key: bytes) -> Any:

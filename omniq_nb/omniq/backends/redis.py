@@ -36,7 +36,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from itertools import chain, islice
 from typing import Any, ClassVar, Unpack
@@ -48,7 +47,6 @@ from ..errors import (
     NotOpenError,
     StoreAlteredError,
     StoreError,
-    StoreUnavailableError,
     ValueTooLargeError,
 )
 from ..masking import mask_url
@@ -68,13 +66,13 @@ from ..storage.watch import Watcher, Watchers
 from . import redis_log as log
 from . import redis_read as reading
 from . import redis_scripts as scripts
-from .redis_clock import StoreClock, monotonic
+from .redis_calls import Calls
+from .redis_clock import StoreClock
 from .redis_codec import LARGEST, Batch, Packer, need_memory, read_moment, unpack_handed, unpack_record
-from .redis_errors import UnansweredError, translate
-from .redis_link import Link, Sent
+from .redis_errors import translate
+from .redis_link import Link
 from .redis_listener import Listener
 from .redis_place import Place
-from .redis_scripts import Script
 from .redis_server import prepare
 
 logger = logging.getLogger("omniq")
@@ -120,7 +118,7 @@ class RedisDriver(RemoteDriver):
         if self.clock is system_clock:
             self.clock = StoreClock()
         self._turns = Turns()
-        self._link: Link | None = None
+        self._calls: Calls | None = None
         self._closing = False
         self._watchers = Watchers(self._start_listening, self._stop_listening)
         self._handed = HandedOver()
@@ -131,15 +129,16 @@ class RedisDriver(RemoteDriver):
         await self._turns.open(self._connect)
 
     async def _connect(self) -> None:
-        if self._link is not None:
+        if self._calls is not None:
             return
         link = Link(self._place)
+        calls = Calls(link, self.clock, self.call, lambda: self.breaker.is_open)
         try:
-            await self.call(lambda: self._prepare(link), repeat=True)
+            await self.call(lambda: prepare(link, self.url), repeat=True)
+            await calls.read_timed(scripts.NEXT_DUE, "")  # so that the clock is right from the first task on
         except BaseException:
             await link.close()
             raise
-        self._name = secrets.token_hex(8).encode()
         self._writes = self._claims = 0
         self._packer = Packer()
         # Where a worker settles and claims in one turn, the claim is to go first: then it works on meanwhile.
@@ -148,94 +147,30 @@ class RedisDriver(RemoteDriver):
         )
         self._claiming = asyncio.Lock()
         self._listener = Listener(
-            link, self._name, lambda claimable: self._watchers.notify(claimable=claimable, own=False), self._receive
+            link, calls.writer, lambda claimable: self._watchers.notify(claimable=claimable, own=False), self._receive
         )
-        self._closing, self._link = False, link
-
-    async def _prepare(self, link: Link) -> None:
-        await prepare(link, self.url)
-        await self._run_timed(link, scripts.NEXT_DUE, "")  # so that the clock is right from the first task on
+        self._closing, self._calls = False, calls
 
     async def close(self) -> None:
         await self._turns.close(self._let_go)
 
     async def _let_go(self) -> None:
-        link = self._link
-        if link is None:
+        calls = self._calls
+        if calls is None:
             return
         self._closing = True
         try:
-            await each_of(self._commits.finish, self._listener.close, link.close)
+            await each_of(self._commits.finish, self._listener.close, calls.link.close)
         finally:
-            self._link = None
+            self._calls = None
 
     def translate(self, error: BaseException) -> StoreError:
         return translate(error, self.url)
 
-    # --- calls ---
-
-    def _open_link(self) -> Link:
-        if self._link is None or self._closing:
+    def _opened(self) -> Calls:
+        if self._calls is None or self._closing:
             raise NotOpenError(type(self).__name__)
-        return self._link
-
-    async def _run(self, script: Script, *arguments: Any) -> Any:
-        """Run a script that only reads, or may be run twice."""
-        link = self._open_link()
-        return await self.call(lambda: link.run(script, *arguments), repeat=True)
-
-    async def _run_timed(
-        self, link: Link, script: Script, *arguments: Any, ahead: tuple[int, Sent] | None = None
-    ) -> list[Any]:
-        """Run a script that is told the moment, or tells it: its first argument, and the first part of its answer.
-
-        Args:
-            link: To the server.
-            script: The script.
-            *arguments: Its others.
-            ahead: What `_send_ahead` gave, if it did.
-        """
-        sent_at, sent = ahead or (monotonic(), None)
-        answer: list[Any]
-        shown, *answer = await link.run(script, self._given_moment(), *arguments, sent=sent)
-        if isinstance(self.clock, StoreClock):
-            self.clock.learn(sent_at, int(shown))
-        return answer
-
-    def _send_ahead(self, link: Link, script: Script, *arguments: Any) -> tuple[int, Sent] | None:
-        """Send a script's call before anybody awaits its answer, if nothing is in its way; gives when, and the call."""
-        sent_at = monotonic()
-        sent = None if self.breaker.is_open else link.send(script, self._given_moment(), *arguments)
-        return sent and (sent_at, sent)
-
-    def _given_moment(self) -> Any:
-        return b"" if isinstance(self.clock, StoreClock) else self.clock()
-
-    async def _run_once(
-        self, link: Link, script: Script, number: int, *arguments: Any, ahead: tuple[int, Sent] | None = None
-    ) -> list[Any]:
-        """Run a script that must not run twice, though it be sent twice because an answer was lost.
-
-        The script notes what the writer's last call did, by its number, and says so when it is asked again.
-        """
-        again = unanswered = False
-
-        async def attempt() -> list[Any]:
-            nonlocal again, unanswered, ahead
-            repeated, again = "1" if again else "", True
-            sent, ahead = ahead, None
-            try:
-                return await self._run_timed(link, script, self._name, number, repeated, *arguments, ahead=sent)
-            except UnansweredError:
-                unanswered = True
-                raise
-
-        try:
-            return await self.call(attempt, repeat=True)
-        except StoreUnavailableError as error:
-            # The last try may not have got there, and an earlier one have.
-            error.sent = error.sent or unanswered or ahead is not None
-            raise
+        return self._calls
 
     # --- writes ---
 
@@ -262,7 +197,7 @@ class RedisDriver(RemoteDriver):
         *,
         excluding: Collection[str] = (),
     ) -> list[Record]:
-        link = self._open_link()
+        calls = self._opened()
         if partitions is None:
             every, names = "1", list(excluding)
         else:
@@ -275,8 +210,8 @@ class RedisDriver(RemoteDriver):
             self._handed.await_for(owner)
         async with self._claiming:  # the server remembers one claim of each driver
             self._claims += 1
-            found = await self._run_once(
-                link, scripts.CLAIM, self._claims, kind, owner, limit, lease, standing.lasts, standing.lease, every,
+            found = await calls.run_once(
+                scripts.CLAIM, self._claims, kind, owner, limit, lease, standing.lasts, standing.lease, every,
                 *names,
             )  # fmt: skip
         return self._records(kind, found)
@@ -294,13 +229,13 @@ class RedisDriver(RemoteDriver):
         self._watchers.notify(claimable=True, own=False)
 
     async def end_standing(self, kind: str, owner: str | None = None) -> None:
-        link = self._open_link()
+        link = self._opened().link
         standing = f"{self._place.prefix}standing:{kind}"
         command = ("DEL", standing) if owner is None else ("HDEL", standing, owner)
         await self.call(lambda: link.call(*command), repeat=True)
 
     async def write(self, ops: Sequence[Op]) -> list[bool]:
-        self._open_link()
+        self._opened()
         outcomes: list[bool] = []
         for start in range(0, len(ops), _OPS_PER_BATCH):
             batch = self._packer.pack(ops[start : start + _OPS_PER_BATCH], outcomes)
@@ -314,14 +249,14 @@ class RedisDriver(RemoteDriver):
 
     def _begin(self, batches: list[Batch]) -> Callable[[], Awaitable[list[list[bool]]]]:
         """Send a group of batches, if it can be sent at once; gives how to come to the outcomes."""
-        link = self._link
-        assert link is not None
+        calls = self._calls
+        assert calls is not None
         self._writes += 1
         number, (script, *arguments) = self._writes, self._applying(batches)
-        ahead = self._send_ahead(link, script, self._name, number, "", *arguments)
+        ahead = calls.send_ahead(script, number, *arguments)
 
         async def outcomes() -> list[list[bool]]:
-            said, claimable = await self._run_once(link, script, number, *arguments, ahead=ahead)
+            said, claimable = await calls.run_once(script, number, *arguments, ahead=ahead)
             self._watchers.notify(claimable=bool(claimable), own=True)
             each = iter(said)
             return [[applied == _APPLIED for applied in islice(each, batch.operations)] for batch in batches]
@@ -340,7 +275,7 @@ class RedisDriver(RemoteDriver):
     # --- hints ---
 
     def watch(self, *, claimable: bool = False, others: bool = False) -> Watcher:
-        self._open_link()
+        self._opened()
         if not claimable:
             self._listener.hear_all_changes()
         return self._watchers.add(claimable=claimable, others=others)
@@ -354,7 +289,7 @@ class RedisDriver(RemoteDriver):
     # --- reads ---
 
     async def get(self, keys: Sequence[Key]) -> list[Record | None]:
-        link = self._open_link()
+        link = self._opened().link
         places: dict[str, list[int]] = {}
         for place, (kind, _) in enumerate(keys):
             places.setdefault(kind, []).append(place)
@@ -387,30 +322,29 @@ class RedisDriver(RemoteDriver):
         return [self._record(kind, key.decode(), value) for key, value in pairs]
 
     async def scan(self, match: Filter, *, cursor: str | None = None, limit: int = 100) -> Page:
-        after, found = await reading.scan(self._run, match, cursor, limit)
+        after, found = await reading.scan(self._opened().read, match, cursor, limit)
         return Page(self._records(match.kind, found), after)
 
     async def count(self, kind: str) -> dict[tuple[str, str], int]:
-        return await reading.count(self._run, kind)
+        return await reading.count(self._opened().read, kind)
 
     async def next_due(self, kind: str) -> int | None:
-        link = self._open_link()
-        (due_at,) = await self.call(lambda: self._run_timed(link, scripts.NEXT_DUE, kind), repeat=True)
+        (due_at,) = await self._opened().read_timed(scripts.NEXT_DUE, kind)
         return None if due_at is None else read_moment(due_at)
 
     # --- events ---
 
     async def query(self, match: EventFilter) -> Columns:
-        return await log.query(self._run, match)
+        return await log.query(self._opened().read, match)
 
     async def log_end(self, latest: int = 0) -> tuple[list[TaskEvent], Position]:
-        return await log.log_end(self._run, latest)
+        return await log.log_end(self._opened().read, latest)
 
     async def read_log(self, position: Position, limit: int = 1000) -> tuple[list[TaskEvent], Position]:
-        return await log.read_log(self._run, position, limit)
+        return await log.read_log(self._opened().read, position, limit)
 
     async def trim_log(self, before: int) -> int:
-        return await log.trim_log(self._run, before)
+        return await log.trim_log(self._opened().read, before)
 
 
 def _share(batch: Batch) -> float:
