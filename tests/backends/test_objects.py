@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import polars as pl
 import pytest
 from msgspec.structs import replace
@@ -16,7 +17,7 @@ from omniq.backends import objects_clock, objects_events, objects_state, objects
 from omniq.backends.files import FileDriver, Files
 from omniq.backends.objects import ObjectDriver
 from omniq.backends.objects_clock import BucketClock
-from omniq.backends.objects_format import BLOBS, CHECKPOINTS, EVENTS, LOG, PARQUET, RUNS
+from omniq.backends.objects_format import BLOBS, CHECKPOINTS, EVENTS, LOG, PARQUET, RUNS, Segment
 from omniq.backends.objects_store import ObjectStore
 from omniq.clock import SECOND, system_clock
 from omniq.core.settlement import Ended, Succeeded
@@ -267,7 +268,7 @@ async def test_query_asks_for_the_segments_that_may_hold_what_it_wants_side_by_s
 ) -> None:
     async with cloud.driver_class(cloud.new_url()) as driver:
         for n in range(0, 300, 3):
-            events = tuple(TaskEvent(k * SECOND, "task.started", f"{k}") for k in range(n, n + 3))
+            events = tuple(TaskEvent(k * SECOND, "task.started", f"{k:03}") for k in range(n, n + 3))
             assert await driver.write([Append(events)]) == [True]
             await driver._upkeep.finish()
         segments = driver._replica.state.segments
@@ -279,14 +280,22 @@ async def test_query_asks_for_the_segments_that_may_hold_what_it_wants_side_by_s
         assert proxy.requests()["GET"] == len(segments) + 1, "each once, and a look for what others have written"
         assert proxy.most > 1, "one after the other"
 
-        (seventh,) = (await driver.query(EventFilter(task_id="7", limit=1)))["ts"]
-        proxy.requests()
+        (seventh,) = (await driver.query(EventFilter(task_id="007")))["ts"]
+        assert proxy.requests()["GET"] == 1 + 1, "ids grow with time, so one segment may hold it; and the look"
         match = EventFilter(since=seventh - 2 * SECOND, until=seventh + 2 * SECOND)
         assert len((await driver.query(match))["ts"]) == 4
         assert proxy.requests()["GET"] <= 2 + 1, "the segments around it, and the look"
 
         assert (await driver.query(EventFilter(limit=1)))["ts"] == [299 * SECOND]
         assert proxy.requests()["GET"] <= 1 + 1, "the youngest, if the event is in a segment at all, and the look"
+
+
+def test_segments_of_earlier_versions_may_hold_any_task() -> None:
+    earlier = msgspec.convert(["segments/a", 0, 9, 5, 6], Segment)
+    assert objects_events._may_hold(earlier, EventFilter(task_id="3"))
+    of_workers = replace(earlier, min_task="", max_task="")
+    assert not objects_events._may_hold(of_workers, EventFilter(task_id="3"))
+    assert objects_events._may_hold(of_workers, EventFilter())
 
 
 @pytest.mark.parametrize(

@@ -186,9 +186,17 @@ def events_of(data: bytes, url: str, name: str) -> list[Numbered]:
 
 
 def _may_hold(segment: Segment, match: EventFilter) -> bool:
-    return (match.since is None or segment.max_ts >= match.since) and (
-        match.until is None or segment.min_ts < match.until
+    return (
+        (match.since is None or segment.max_ts >= match.since)
+        and (match.until is None or segment.min_ts < match.until)
+        and (match.task_id is None or _may_hold_task(segment, match.task_id))
     )
+
+
+def _may_hold_task(segment: Segment, task_id: str) -> bool:
+    if segment.min_task is None or segment.max_task is None:
+        return True
+    return segment.min_task <= task_id <= segment.max_task
 
 
 # --- Parquet; polars is imported by who needs it ---

@@ -119,13 +119,21 @@ class Patch(msgspec.Struct, array_like=True, gc=False):
 
 
 class Segment(msgspec.Struct, array_like=True, frozen=True):
-    """An object with events: those numbered from ``first`` to before ``end`` that were not trimmed when it was made."""
+    """An object with events: those numbered from ``first`` to before ``end`` that were not trimmed when it was made.
+
+    Attributes:
+        min_task: The first of their tasks' ids, which grow with time; empty: they are of no task; ``None``: an earlier
+            version of OmniQ has made it, which did not note that.
+        max_task: The last of them.
+    """
 
     name: str
     first: int
     end: int
     min_ts: int
     max_ts: int
+    min_task: str | None = None
+    max_task: str | None = None
 
 
 class Trim(msgspec.Struct, array_like=True, frozen=True):

@@ -184,7 +184,11 @@ class Upkeep:
             else:
                 data = pack(SegmentBody([number for number, _ in numbered], [event for _, event in numbered]))
             await self._log.create(name, data)
-        segment = Segment(name, first, end, min(moments, default=0), max(moments, default=0))
+        tasks = [event.task_id for _, event in numbered if event.task_id is not None]
+        segment = Segment(
+            name, first, end, min(moments, default=0), max(moments, default=0),
+            min(tasks, default=""), max(tasks, default=""),
+        )  # fmt: skip
         counts = await self._note(Note(segment=segment, replaces=replaced))
         await self._log.delete([each.name for each in replaced] if counts else [name] if name else [])
 
