@@ -76,8 +76,8 @@ async def test_task_that_blocks_the_loop_for_longer_than_its_lease_runs_once(
     app: AsyncOmniQ, start_worker: Any, store: Any, notes: Any
 ) -> None:
     # More tasks than places, so that tasks are claimed while the loop is blocked too.
-    workers = [start_worker("--concurrency", "2", lease=1.5) for _ in range(2)]
-    handles = [await app.enqueue("block_loop", args=(str(notes.path), n, 3.2)) for n in range(6)]
+    workers = [start_worker("--concurrency", "2", lease=2.5) for _ in range(2)]
+    handles = [await app.enqueue("block_loop", args=(str(notes.path), n, 4.0)) for n in range(6)]
     for handle in handles:
         assert await handle.result(timeout=100) in {worker.pid for worker in workers}
     assert Counter(n for n, _ in notes.read()) == Counter(range(6))

@@ -404,17 +404,17 @@ async def test_worker_whose_clock_is_wrong_works_like_any_other(
     notes = tmp_path / "notes"
     app: AsyncOmniQ = make_app(store_url)
     await app.open()
-    wrong = start(store_url, "--concurrency", "5", off=off, lease=2)
+    wrong = start(store_url, "--concurrency", "5", off=off, lease=4)
 
     async def are_there(workers: int) -> bool:
         return len((await app.stats()).workers) == workers
 
     await until(lambda: are_there(1))
-    start(store_url, "--concurrency", "5", lease=2)
+    start(store_url, "--concurrency", "5", lease=4)
     await until(lambda: are_there(2))  # and send heartbeats
     began = time.time()
     late = await app.enqueue("step", args=(str(notes), 99, 0.0), delay=3)
-    handles = [await app.enqueue("step", args=(str(notes), n, 5.0)) for n in range(8)]  # longer than a lease
+    handles = [await app.enqueue("step", args=(str(notes), n, 9.0)) for n in range(8)]  # longer than a lease
     assert await app.group(handles) == list(range(8))
     assert await late == 99
     assert time.time() >= began + 3

@@ -543,10 +543,10 @@ async def test_worker_whose_clock_is_wrong_keeps_its_leases(
     url: str, workers: Workers, notes: Path, off: int, until: Any
 ) -> None:
     async with AsyncOmniQ(url, secret=SECRET) as app:
-        await workers.start(url, "--import", "wrong_clock", "--concurrency", "5", lease=1.5, CLOCK_IS_OFF_BY=str(off))
-        await workers.start(url, "--concurrency", "5", lease=1.5)
+        await workers.start(url, "--import", "wrong_clock", "--concurrency", "5", lease=3, CLOCK_IS_OFF_BY=str(off))
+        await workers.start(url, "--concurrency", "5", lease=3)
         # They last longer than a lease, so that each rests on heartbeats.
-        handles = [await app.enqueue("step", args=(str(notes), n, 2.5)) for n in range(10)]
+        handles = [await app.enqueue("step", args=(str(notes), n, 5.0)) for n in range(10)]
         delayed = await app.enqueue("step", args=(str(notes), 10, 0), delay=1)
         assert await app.group(handles) == list(range(10))
         assert await delayed == 10

@@ -271,7 +271,7 @@ def _nothing(value: str) -> None:
 async def test_worker_keeps_its_leases_while_memory_is_full(make_app: Any, tmp_path: Path, caplog: Any) -> None:
     """And writes what came of its tasks when there is room again: none is run once more."""
     with RedisServer(tmp_path, "--maxmemory-policy", "noeviction") as server:
-        app: AsyncOmniQ = make_app(server.url(), lease=1.0, heartbeat=0.3)
+        app: AsyncOmniQ = make_app(server.url(), lease=3.0, heartbeat=0.5)
         may_end = tmp_path / "may-end"
 
         @app.task
@@ -287,7 +287,7 @@ async def test_worker_keeps_its_leases_while_memory_is_full(make_app: Any, tmp_p
                     await asyncio.sleep(0.05)
                 client.config_set("maxmemory", "1mb")
                 first_lease_ends = await _lease_end(app, handle.id)
-                while await _lease_end(app, handle.id) < first_lease_ends + timedelta(seconds=3):
+                while await _lease_end(app, handle.id) < first_lease_ends + timedelta(seconds=5):
                     await asyncio.sleep(0.1)
                 may_end.touch()
                 while not pool._unsettled:
