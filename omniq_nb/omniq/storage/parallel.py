@@ -40,6 +40,7 @@ async def in_parallel(
         return await asyncio.gather(*tasks)
     except BaseException:
         for task in tasks:
-            task.cancel()
+            if not task.cancelling():  # a second time would break off what ends because of the first
+                task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         raise
