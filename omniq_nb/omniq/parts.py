@@ -63,7 +63,7 @@ class Parts:
         self.events = BaseEventStorage(events)
         self.schedules = BaseScheduleStorage(schedules)
         self.functions = FunctionSource(tasks, (registry, DEFAULT), self.signer)
-        self.workers = WorkerRegistry(tasks, events)
+        self.workers = WorkerRegistry(tasks, self.queue.outbox)
         self.waiter = OutcomeWaiter(self.results, tasks, config.poll_interval)
         self.queue.on_end = self.waiter.ended
         self.loop = asyncio.get_running_loop()

@@ -164,7 +164,7 @@ def attributes(node: ast.ClassDef) -> Iterator[tuple[str, ast.expr]]:
     types = {each.arg: each.annotation for each in all_arguments(init.args)}
     for statement in init.body:
         for name, annotation, value in _assigned(statement):
-            if not name.startswith("_"):
+            if not name.startswith("_") and name not in LEFT_OUT:
                 yield name, annotation or _type_of(node.name, name, value, types)
 
 

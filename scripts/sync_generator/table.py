@@ -111,5 +111,5 @@ So it can be used in a script, a thread or a cell, whether or not an event loop 
 )
 """What a docstring says otherwise of a twin: patterns and replacements, in this order."""
 
-LEFT_OUT = {"connection"}
-"""Parameters that a twin has not: they take objects of the caller's own loop, and twins work on another one."""
+LEFT_OUT = {"connection", "outbox"}
+"""Parameters and attributes that a twin has not: they are objects of one loop, and a twin's caller is not on it."""

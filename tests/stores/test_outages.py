@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 from collections import Counter
 from collections.abc import Iterator
@@ -182,6 +183,31 @@ async def test_answers_that_never_come(
         assert any(error.sent for error in failures) or own_server.repeats, "no answer was lost"
         await _assert_each_ended_once(app, group)
         await app.close()
+
+
+async def test_a_worker_and_its_app_can_be_closed_while_their_store_is_away(
+    own_server: Restartable, make_app: Any, until: Any, gate: Gate, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What came of its task can't be written, so that it runs again when its lease ends."""
+    app: AsyncOmniQ = make_app(own_server.url, lease=3)
+    await app.open()
+    handle = await app.task(max_retries=0)(hold).enqueue(1)
+    async with app.workers(concurrency=PLACES) as pool:
+        await until(lambda: gate.inside == 1)
+        await own_server.kill()
+        gate.may_end = 2
+        await until(lambda: gate.ended == 1 and NOTICED in caplog.text)
+        async with asyncio.timeout(60):
+            await pool.stop(grace=0.5)
+            with contextlib.suppress(StoreUnavailableError):  # events that can't be written are told of
+                await app.close()
+    assert "ends before what came of 1 tasks could be written" in caplog.text
+    await own_server.start()
+    another: AsyncOmniQ = make_app(own_server.url, lease=3)
+    another.task(hold)
+    async with another, another.workers():
+        assert await another.handle(handle.id).result(60) == 1
+    assert gate.ended == 2
 
 
 async def test_a_store_that_is_away_is_one_clear_line(

@@ -217,7 +217,7 @@ def _info(name: str = "w") -> WorkerInfo:
 
 
 async def test_worker_that_falls_silent_is_gone_after_a_while_and_back_when_it_reports(bench: Bench) -> None:
-    registry = WorkerRegistry(bench.driver, bench.driver)
+    registry = WorkerRegistry(bench.driver, bench.queue.outbox)
     await registry.report(_info())
     bench.clock.advance(59)
     assert [info.id for info in await registry.list_workers()] == ["w"]
@@ -232,8 +232,8 @@ async def test_worker_that_falls_silent_is_gone_after_a_while_and_back_when_it_r
 
 
 async def test_worker_goes_on_reporting_after_its_connection_was_made_anew(bench: Bench) -> None:
-    await WorkerRegistry(bench.driver, bench.driver).report(_info())
-    registry = WorkerRegistry(bench.driver, bench.driver)
+    await WorkerRegistry(bench.driver, bench.queue.outbox).report(_info())
+    registry = WorkerRegistry(bench.driver, bench.queue.outbox)
     for _ in range(3):
         bench.clock.advance(40)
         await registry.report(_info())

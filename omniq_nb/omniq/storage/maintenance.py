@@ -16,7 +16,6 @@ from ..models.record import Delete, Filter, Insert, Record, Replace
 from ..models.result import RESULT
 from ..models.task import TASK, TaskStatus, spec_of
 from .driver import Driver
-from .outbox import Outbox
 from .queue import BaseTaskQueue
 from .workers import WORKER
 
@@ -43,7 +42,6 @@ class Maintenance:
         self._driver = queue.driver
         self._results = results
         self._events = events
-        self._outbox = Outbox(events)
         self._retention = event_retention
 
     async def run_if_due(self, owner: str) -> bool:
@@ -103,7 +101,7 @@ class Maintenance:
             for record, deleted in zip(records, gone, strict=True)
             if deleted
         )
-        await self._outbox.tell(events)
+        await self._queue.outbox.tell(events)
 
 
 def _sweep_record(now: int, due_at: int) -> Record:

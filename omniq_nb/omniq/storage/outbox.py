@@ -81,6 +81,21 @@ class Outbox:
             raise
         self._is_away = False
 
+    async def close(self) -> None:
+        """Write the events that wait, before their store is closed; no more is tried after that.
+
+        Raises:
+            StoreError: They could not be written. Should the store be opened again, they go out with the next ones.
+        """
+        if self._writing:
+            await asyncio.wait(self._writing)
+        try:
+            await self.flush()
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+
     async def flush_patiently(self) -> None:
         """Write the events that wait; where their store is away, later."""
         try:

@@ -67,6 +67,7 @@ class BaseTaskQueue(Component):
     Attributes:
         large: The store for large values, if there is one.
         on_end: Called with the ids of tasks that this queue has settled, cancelled, put back or deleted.
+        outbox: Its events on their way, and those of who works for it.
     """
 
     def __init__(
@@ -89,14 +90,14 @@ class BaseTaskQueue(Component):
         self._deletes_in_one = with_results and large is None
         self.on_end: Callable[[list[str]], None] = lambda _: None
         self._paused_read_at: dict[str, float] = {}
-        self._outbox = Outbox(self._events)
-        self._controls = QueueControls(self.driver, self._outbox)
+        self.outbox = Outbox(self._events)
+        self._controls = QueueControls(self.driver, self.outbox)
         # Jitter spreads retries out; it needs no secrecy.
         self._chance = random.random
 
     async def close(self) -> None:
         try:
-            await self._outbox.flush()
+            await self.outbox.close()
         finally:
             await super().close()
 
@@ -140,7 +141,7 @@ class BaseTaskQueue(Component):
         if together:
             return outcomes[::2]
         if connection is None:
-            await self._outbox.tell([_enqueued(record, spec) for record in compress(records, outcomes)])
+            await self.outbox.tell([_enqueued(record, spec) for record in compress(records, outcomes)])
         return outcomes
 
     # --- the worker's side ---
@@ -262,7 +263,7 @@ class BaseTaskQueue(Component):
         if False in outcomes:
             await self._take_back([each for each, applied in zip(settlements, outcomes, strict=True) if not applied])
         settled = [each for each, applied in zip(settlements, outcomes, strict=True) if applied]
-        await self._outbox.tell([event for each in settled for event in each.events])
+        await self.outbox.tell([event for each in settled for event in each.events])
         return outcomes
 
     async def _take_back(self, refused: Sequence[Settlement]) -> None:
@@ -283,7 +284,7 @@ class BaseTaskQueue(Component):
     async def _settle_in_one(self, settlements: Sequence[Settlement], *, again: bool) -> list[bool]:
         ops: list[Op] = []
         replaces: list[int] = []
-        noted = self._outbox.take()
+        noted = self.outbox.take()
         if noted:
             ops.append(Append(noted))
         for each in settlements:
@@ -296,7 +297,7 @@ class BaseTaskQueue(Component):
         try:
             outcomes = await write_surely(self.driver, ops, again=again)
         except Exception:  # not when cancelled: it may have been carried out, and no event is better than two
-            self._outbox.put_back(noted)
+            self.outbox.put_back(noted)
             raise
         return [outcomes[at] for at in replaces]
 
@@ -309,11 +310,11 @@ class BaseTaskQueue(Component):
 
     def note(self, *events: TaskEvent) -> None:
         """Have events written with the next settlement, or soon."""
-        self._outbox.note(events, asyncio.get_running_loop)
+        self.outbox.note(events, asyncio.get_running_loop)
 
     async def flush_events(self) -> None:
         """Write the events that wait; where their store is away, they wait on."""
-        await self._outbox.flush_patiently()
+        await self.outbox.flush_patiently()
 
     # --- the user's side ---
 
@@ -388,7 +389,7 @@ class BaseTaskQueue(Component):
                 now, event_type, task_id, spec.func, record.partition, record.owner, record.claims, None,
                 spec.schedule_id
             )  # fmt: skip
-            if await write_with_event(self.driver, self._outbox, Replace(changed, record), event):
+            if await write_with_event(self.driver, self.outbox, Replace(changed, record), event):
                 self.on_end([task_id])
                 return task_of(changed)
         raise TaskStateError(task_id, action, "changing all the time", " or ".join(sorted(accepts)))
@@ -460,7 +461,7 @@ class BaseTaskQueue(Component):
             TaskEvent(now, "task.moved", record.key, spec_of(record).func, target, None, record.claims)
             for record in moved
         )
-        await self._outbox.tell(events)
+        await self.outbox.tell(events)
         return len(moved)
 
     # --- purge ---

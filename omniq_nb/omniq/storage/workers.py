@@ -48,12 +48,12 @@ class WorkerRegistry:
 
     Args:
         driver: The tasks' store, where the registrations are.
-        events: The events' store.
+        outbox: Takes its events.
     """
 
-    def __init__(self, driver: Driver, events: Driver) -> None:
+    def __init__(self, driver: Driver, outbox: Outbox) -> None:
         self._driver = driver
-        self._outbox = Outbox(events)
+        self._outbox = outbox
         self._own: dict[str, Record] = {}
 
     async def report(self, info: WorkerInfo) -> None:

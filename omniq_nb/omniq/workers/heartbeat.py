@@ -122,9 +122,13 @@ class Heartbeat:
     async def _run(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         self._started.set()
+        stores = self._stores
+        queue = BaseTaskQueue(stores.queue, results=stores.results, events=stores.events, large=stores.large)
+        registry = WorkerRegistry(stores.queue, queue.outbox)
+        maintenance = Maintenance(queue, stores.results, stores.events, stores.event_retention)
         while not self._stop.is_set():
             try:
-                await self._beat_until_stopped()
+                await self._beat_until_stopped(queue, registry, maintenance)
             except Exception as error:  # noqa: BLE001 -- a worker without heartbeats would lose every lease
                 # The leases go on until they end; perhaps the store is back before.
                 self._outage.failed(_BEAT, error)
@@ -138,14 +142,13 @@ class Heartbeat:
         except TimeoutError:
             return
 
-    async def _beat_until_stopped(self) -> None:
-        stores = self._stores
+    async def _beat_until_stopped(
+        self, queue: BaseTaskQueue, registry: WorkerRegistry, maintenance: Maintenance
+    ) -> None:
+        drivers = self._stores.all
         try:
-            for driver in stores.all:
+            for driver in drivers:
                 await driver.open()
-            queue = BaseTaskQueue(stores.queue, results=stores.results, events=stores.events, large=stores.large)
-            registry = WorkerRegistry(stores.queue, stores.events)
-            maintenance = Maintenance(queue, stores.results, stores.events, stores.event_retention)
             self.is_beating = True
             self._on_beating()
             sweeping = asyncio.create_task(self._maintain(maintenance))
@@ -159,7 +162,7 @@ class Heartbeat:
             await registry.leave(self._worker)
         finally:
             self.is_beating = False
-            await each_of(*(driver.close for driver in stores.all))
+            await each_of(queue.close, *(driver.close for driver in drivers))
 
     async def _beat(self, queue: BaseTaskQueue, registry: WorkerRegistry) -> None:
         assert self._stop is not None
