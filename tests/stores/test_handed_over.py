@@ -47,7 +47,7 @@ async def driver(app: AsyncOmniQ) -> Driver:
 async def _standing(driver: Driver) -> int:
     """How many workers' claims stand."""
     if isinstance(driver, RedisDriver):
-        found: int = await driver._open_link().call("HLEN", f"{driver._place.prefix}standing:{TASK}")
+        found: int = await driver._opened().link.call("HLEN", f"{driver._place.prefix}standing:{TASK}")
         return found
     assert isinstance(driver, NATSDriver)
     await driver.get([])  # it knows then what the others have written
@@ -178,9 +178,9 @@ async def test_nothing_is_handed_to_a_worker_whose_heartbeat_is_not_there_yet(
     """It might not make the short lease longer in time. The worker finds tasks by itself until then."""
     beat, may_beat = Heartbeat._beat_until_stopped, threading.Event()
 
-    async def beat_later(heartbeat: Heartbeat) -> None:
+    async def beat_later(heartbeat: Heartbeat, *parts: Any) -> None:
         await asyncio.to_thread(may_beat.wait)
-        await beat(heartbeat)
+        await beat(heartbeat, *parts)
 
     monkeypatch.setattr(Heartbeat, "_beat_until_stopped", beat_later)
 
