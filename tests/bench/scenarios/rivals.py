@@ -131,7 +131,7 @@ NATS = Rivals(
     concurrent=("faststream", "taskiq-nats"),
     goals={"drain": "1.2 times the best peer", "computing": "1.5 times one process"},
     suffix="-nats",
-    backlog=("small", "large"),
+    backlog=("small", "large", "huge"),
     backlog_peers=("faststream",),
 )
 
@@ -142,7 +142,7 @@ FILES = Rivals(
     with_results=("huey-files",),
     goals={"drain": "1,500 at least", "computing": "1.5 times one process"},
     suffix="-files",
-    backlog=("small", "large"),
+    backlog=("small", "large", "huge"),
 )
 
 STORES = {"sqlite": SQLITE, "redis": REDIS, "postgres": POSTGRES, "nats": NATS, "files": FILES}
