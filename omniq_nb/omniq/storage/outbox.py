@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
-from ..errors import StoreError
+from ..errors import NotOpenError, StoreError
 from ..models.event import TaskEvent
 from ..models.record import Append, Op
 from .driver import Driver
@@ -35,7 +35,7 @@ class Outbox:
         self._waiting: list[TaskEvent] = []
         self._timer: asyncio.TimerHandle | None = None
         self._writing: set[asyncio.Task[None]] = set()
-        self._is_away = False
+        self._is_away = self._is_closed = False
 
     def note(self, events: Sequence[TaskEvent], loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
         """Have events written with the next settlement, or soon."""
@@ -53,6 +53,9 @@ class Outbox:
 
     def put_back(self, events: Sequence[TaskEvent]) -> None:
         """Keep events that could not be written, for the next write or a later try."""
+        if self._is_closed:
+            _tell_of_loss(len(events), "their store was closed")
+            return
         self._waiting[:0] = events
         if len(self._waiting) > _KEPT:
             dropped = len(self._waiting) - _KEPT
@@ -81,27 +84,41 @@ class Outbox:
             raise
         self._is_away = False
 
-    async def close(self) -> None:
-        """Write the events that wait, before their store is closed; no more is tried after that.
+    def open(self) -> None:
+        """Begin, also once more after `close`."""
+        self._is_closed = False
 
-        Raises:
-            StoreError: They could not be written. Should the store be opened again, they go out with the next ones.
-        """
+    async def rest(self) -> None:
+        """Try no more by itself, since the store is about to be opened anew; what waits goes out with what comes."""
         if self._writing:
             await asyncio.wait(self._writing)
-        try:
-            await self.flush()
-        finally:
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    async def close(self) -> None:
+        """Write the events that wait, before their store is closed; those that can't be written are lost.
+
+        What they tell of is done all the same: it would not help its caller if closing failed.
+        """
+        await self.rest()
+        self._is_closed = True
+        if events := self.take():
+            try:
+                await self.driver.write([Append(events)])
+            except NotOpenError:
+                _tell_of_loss(len(events), "their store could not be opened")
+            except StoreError as error:
+                _tell_of_loss(len(events), error)
 
     async def flush_patiently(self) -> None:
         """Write the events that wait; where their store is away, later."""
         try:
             await self.flush()
+        except NotOpenError:  # it was closed meanwhile, or could not be opened yet, of which others tell
+            logger.debug("the events' store is not open")
         except StoreError as error:
-            if not self._is_away:  # one line for an outage, however long it takes
+            if not self._is_away and not self._is_closed:  # one line for an outage, however long it takes
                 logger.error("events are kept until their store is back: %s", error)
             self._is_away = True
 
@@ -110,6 +127,10 @@ class Outbox:
         task = asyncio.ensure_future(self.flush_patiently())
         self._writing.add(task)
         task.add_done_callback(self._writing.discard)
+
+
+def _tell_of_loss(number: int, reason: object) -> None:
+    logger.error("%d events could not be written before the end, and are lost: %s", number, reason)
 
 
 async def write_with_event(driver: Driver, outbox: Outbox, op: Op, event: TaskEvent) -> bool:

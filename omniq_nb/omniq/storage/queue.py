@@ -95,6 +95,10 @@ class BaseTaskQueue(Component):
         # Jitter spreads retries out; it needs no secrecy.
         self._chance = random.random
 
+    async def open(self) -> None:
+        await super().open()
+        self.outbox.open()
+
     async def close(self) -> None:
         try:
             await self.outbox.close()

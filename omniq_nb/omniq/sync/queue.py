@@ -67,6 +67,9 @@ class SyncTaskQueue(SyncComponent):
     def on_end(self) -> Callable[[list[str]], None]:
         return self._async.on_end
 
+    def open(self) -> None:
+        self._run(self._async.open())
+
     def close(self) -> None:
         self._run(self._async.close())
 
