@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from omniq import AsyncOmniQ, SerializationError, TaskFailed, TaskStatus
+from omniq.backends.sqlite import SQLiteDriver
 from omniq.core.settlement import Succeeded
 from omniq.errors import StoreUnavailableError
 from omniq.models.record import Insert, Replace
@@ -75,6 +76,74 @@ async def test_tasks_go_on_without_their_events_which_follow_once(
         history = (await app.events(task_id=task.id))["event_type"].to_list()
         assert sorted(history) == ["task.enqueued", "task.moved", "task.started", "task.succeeded"]
     assert (await app.events(task_id=waiting.id))["event_type"].to_list() == ["task.enqueued", "task.cancelled"]
+
+
+async def test_leases_are_kept_while_another_store_can_not_be_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, until: Until
+) -> None:
+    stores = {name: f"sqlite:///{tmp_path}/{name}.db" for name in ("queue", "results", "events")}
+    opened, is_away = SQLiteDriver.open, False
+
+    async def perhaps(driver: SQLiteDriver) -> None:
+        if is_away and driver.path.name != "queue.db":
+            raise StoreUnavailableError(driver.url)
+        await opened(driver)
+
+    monkeypatch.setattr(SQLiteDriver, "open", perhaps)
+    began: list[int] = []
+    async with AsyncOmniQ(**stores, schedules=stores["queue"], lease=2, poll_interval=0.1) as app:
+
+        @app.task(max_retries=0)
+        async def work() -> int:
+            began.append(1)
+            await asyncio.sleep(5)
+            return 1
+
+        is_away = True  # for the heartbeat, which opens its own
+        handle = await work.enqueue()
+        async with app.workers():
+            assert await handle == 1
+            assert began == [1]
+            is_away = False
+
+            async def has_reported() -> bool:
+                return len(await app.events(types="worker.started")) == 1
+
+            await until(has_reported)
+
+
+async def test_events_whose_store_is_closed_meanwhile_are_told_of_once_and_leave_nothing(
+    app: AsyncOmniQ, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    driver, asked, answer = (await app._ready()).events.driver, asyncio.Event(), asyncio.Event()
+
+    async def write(_: Any) -> list[bool]:
+        asked.set()
+        await answer.wait()
+        raise StoreUnavailableError(driver.url)
+
+    monkeypatch.setattr(driver, "write", write)
+    enqueuing = asyncio.create_task(app.enqueue("work"))
+    await asked.wait()
+    monkeypatch.undo()
+    await app.close()
+    answer.set()
+    await enqueuing
+    await asyncio.sleep(1.2)  # a later try would come after a second
+    assert [each for each in caplog.messages if "lost" in each or "asyncio" in each] == [
+        "1 events could not be written before the end, and are lost: their store was closed"
+    ]
+    assert "Traceback" not in caplog.text
+
+
+async def test_an_app_whose_events_have_no_store_can_be_closed_and_tells_of_them(
+    app: AsyncOmniQ, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    Outage(monkeypatch, (await app._ready()).events.driver, "write")
+    await app.enqueue("work")
+    await app.close()
+    (lost,) = (each for each in caplog.messages if "are lost" in each)
+    assert lost.startswith("1 events could not be written before the end")
 
 
 async def test_a_worker_that_cannot_write_results_takes_no_end_of_tasks(

@@ -133,6 +133,7 @@ class Heartbeat:
                 # The leases go on until they end; perhaps the store is back before.
                 self._outage.failed(_BEAT, error)
                 await self._pause(min(1.0, self._interval))
+        await queue.outbox.close()
 
     async def _pause(self, seconds: float) -> None:
         assert self._stop is not None
@@ -145,10 +146,11 @@ class Heartbeat:
     async def _beat_until_stopped(
         self, queue: BaseTaskQueue, registry: WorkerRegistry, maintenance: Maintenance
     ) -> None:
-        drivers = self._stores.all
+        assert self._stop is not None
+        stores = self._stores
         try:
-            for driver in drivers:
-                await driver.open()
+            # Leases are in the queue's store alone: whatever becomes of the others, they must be kept.
+            await stores.queue.open()
             self.is_beating = True
             self._on_beating()
             sweeping = asyncio.create_task(self._maintain(maintenance))
@@ -162,7 +164,8 @@ class Heartbeat:
             await registry.leave(self._worker)
         finally:
             self.is_beating = False
-            await each_of(queue.close, *(driver.close for driver in drivers))
+            end_events = queue.outbox.close if self._stop.is_set() else queue.outbox.rest
+            await each_of(end_events, *(driver.close for driver in stores.all))
 
     async def _beat(self, queue: BaseTaskQueue, registry: WorkerRegistry) -> None:
         assert self._stop is not None
@@ -183,8 +186,13 @@ class Heartbeat:
     async def _maintain(self, maintenance: Maintenance) -> None:
         # Beside the heartbeats, not between them: a sweep after a long absence may take longer than a lease.
         assert self._stop is not None
+        stores = self._stores
+        closed = [driver for driver in stores.all if driver is not stores.queue]
         while not self._stop.is_set():
             try:
+                while closed:
+                    await closed[-1].open()
+                    closed.pop()
                 await maintenance.run_if_due(self._worker)
                 self._outage.worked(_MAINTAIN)
             except Exception as error:  # noqa: BLE001 -- the next sweep may go well, and it is logged
