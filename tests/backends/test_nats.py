@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 import threading
 from collections.abc import AsyncIterator, Coroutine
@@ -17,11 +18,13 @@ from nats.js import JetStreamContext
 from omniq.backends import nats_aside
 from omniq.backends.nats import NATSDriver
 from omniq.backends.nats_store import Store
+from omniq.errors import StoreUnavailableError
 from omniq.models.event import TaskEvent
 from omniq.models.record import Append, Delete, EventFilter, Extend, Filter, Insert, Op, Record, Replace
 from omniq.testing.harness import scan_all
 
 from tests.servers.nats import new_namespace, shared_server
+from tests.servers.proxy import Proxy
 
 SECOND = 1_000_000
 
@@ -341,3 +344,22 @@ async def test_options_reach_the_stream(url: str, namespace: str) -> None:
     async with NATSDriver(url, options=options), _jetstream() as jetstream:
         config = (await jetstream.stream_info(f"OMNIQ_{namespace}")).config
         assert (config.storage, config.max_bytes, config.compression) == ("memory", 10_000_000, "s2")
+
+
+async def test_a_server_that_takes_nothing_more_holds_up_neither_a_call_nor_the_closing(
+    namespace: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A large value is on its way, more than a network takes in for a server that does not read."""
+    async with Proxy(shared_server().port) as proxy:
+        url = f"nats://127.0.0.1:{proxy.port}?namespace={namespace}"
+        driver = NATSDriver(url, options={"timeout": 0.5})
+        await driver.open()
+        proxy.stalls = True
+        large = _record("large", body=bytes(30_000_000))
+        async with asyncio.timeout(60):
+            with pytest.raises(StoreUnavailableError, match="no answer"):
+                await driver.write([Insert(large)])
+            await driver.close()
+    del large
+    gc.collect()  # asyncio tells of an error that nobody saw when it goes
+    assert [each for each in caplog.records if each.name == "asyncio"] == []

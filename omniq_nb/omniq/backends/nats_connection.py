@@ -214,7 +214,18 @@ class Connection:
     async def close(self) -> None:
         """Let go of the connection, and tell those who wait for an answer."""
         self.lose("the connection was closed")
+        self._drop_what_was_not_sent()
         await self._client.close()
+
+    def _drop_what_was_not_sent(self) -> None:
+        """Whoever asked for it was told that it failed; and the client would wait, for ever, until a server that takes
+        nothing more has taken it.
+        """
+        client: Any = self._client
+        client._pending, client._pending_data_size = [], 0  # noqa: SLF001 -- the client has no public way to give up
+        writer = getattr(client._transport, "_io_writer", None)  # noqa: SLF001 -- see above
+        if writer is not None:
+            writer.transport.abort()
 
     def lose(self, reason: str) -> None:
         """Give the connection up."""
@@ -228,6 +239,7 @@ class Connection:
         for future in answers.values():
             if not future.done():
                 future.set_exception(error())
+                future.exception()  # of several that belong together, one is asked
         self._on_loss()
 
     async def _failed(self, error: Exception) -> None:
