@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from omniq.backends import sqlite_checkpoint
+from omniq.backends import sqlite_checkpoint, sqlite_writer
 from omniq.backends.sqlite import SQLiteDriver
 from omniq.backends.sqlite_transaction import Transaction
 from omniq.backends.sqlite_writer import SQLiteWriter
 from omniq.clock import system_clock
-from omniq.errors import NotOpenError, StoreIOError
+from omniq.errors import NotOpenError, StoreError, StoreIOError
 from omniq.models.event import TaskEvent
 from omniq.models.record import Append, EventFilter, Insert, Op, Record
 
@@ -262,3 +262,20 @@ async def test_an_addition_waits_for_who_has_the_lock(tmp_path: Path) -> None:
         other.close()
         assert await adding == [True, True]
         assert [len(rows) for rows in _tables(driver.path)] == [1, 1, 1]
+
+
+async def test_closing_does_not_wait_long_for_a_lock_that_others_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_writer, "_LAST_SECONDS", 0.1)
+    driver = SQLiteDriver(f"sqlite:///{tmp_path}/store.db")
+    await driver.open()
+    other = sqlite3.connect(driver.path, isolation_level=None, timeout=0)
+    other.execute("BEGIN IMMEDIATE")
+    writing = asyncio.create_task(_write(driver, 0, 1))
+    await asyncio.sleep(0.05)
+    async with asyncio.timeout(30):  # half of what a caller waits
+        await driver.close()
+    with pytest.raises(StoreError, match="held by another process"):
+        await writing
+    other.close()

@@ -52,6 +52,14 @@ class Store:
         return "answer"
 
 
+async def test_nothing_is_repeated_for_who_is_being_closed(breaker: Breaker) -> None:
+    store = Store(away())
+    breaker.hurries = True
+    with pytest.raises(StoreUnavailableError):
+        await breaker.call(store, repeat=True)
+    assert store.calls == 1
+
+
 async def test_what_never_reached_the_store_is_repeated(breaker: Breaker) -> None:
     store = Store(away(), away())
     assert await breaker.call(store, repeat=False) == "answer"

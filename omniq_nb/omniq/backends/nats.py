@@ -137,7 +137,7 @@ class NATSDriver(RemoteDriver):
     async def _connect(self) -> None:
         if self._open_store is not None:
             return
-        self._closing = False
+        self._closing = self.breaker.hurries = False
         self._catching_up.begin()
         self._claims.opened()
         store = Store(
@@ -163,7 +163,7 @@ class NATSDriver(RemoteDriver):
         store = self._open_store
         if store is None:
             return
-        self._closing = True
+        self._closing = self.breaker.hurries = True
         try:
             await each_of(self._commits.finish, self._catching_up.finish, self._claims.finish, store.close)
         finally:

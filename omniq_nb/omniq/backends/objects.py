@@ -106,6 +106,7 @@ class ObjectDriver(RemoteDriver, Listener):
     async def _connect(self) -> None:
         if self._log is not None:
             return
+        self.breaker.hurries = False
         identity = self._identity()
         store = self.make_store()
         replica = join(identity, self)
@@ -152,7 +153,7 @@ class ObjectDriver(RemoteDriver, Listener):
         log, store = self._log, self._store
         if log is None or store is None:
             return
-        self._closing = True
+        self._closing = self.breaker.hurries = True
         try:
             await each_of(self._commits.finish, self._upkeep.finish, log.settle_down)
         finally:

@@ -129,6 +129,7 @@ class PostgresDriver(RemoteDriver):
 
     async def _connect(self) -> None:
         if not self._is_open:
+            self.breaker.hurries = False
             await self._connections.open(self._prepare)
             self._is_open = True
 
@@ -147,6 +148,7 @@ class PostgresDriver(RemoteDriver):
         if not self._is_open:
             return
         self._is_open = False
+        self.breaker.hurries = True
         await each_of(
             self._commits.finish, self._settle_down, self._upkeep.stop, self._hints.close, self._connections.close
         )

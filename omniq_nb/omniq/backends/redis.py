@@ -131,6 +131,7 @@ class RedisDriver(RemoteDriver):
     async def _connect(self) -> None:
         if self._calls is not None:
             return
+        self.breaker.hurries = False
         link = Link(self._place)
         calls = Calls(link, self.clock, self.call, lambda: self.breaker.is_open)
         try:
@@ -158,7 +159,7 @@ class RedisDriver(RemoteDriver):
         calls = self._calls
         if calls is None:
             return
-        self._closing = True
+        self._closing = self.breaker.hurries = True
         try:
             await each_of(self._commits.finish, self._listener.close, calls.link.close)
         finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -135,8 +136,15 @@ def _is_foreign(connection: sqlite3.Connection) -> bool:
     return bool(connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID)
 
 
-def execute_patiently(connection: sqlite3.Connection, statement: str) -> None:
+def execute_patiently(
+    connection: sqlite3.Connection, statement: str, patience: Callable[[], float] = lambda: BUSY_SECONDS
+) -> None:
     """Execute a statement that needs a lock which other processes may hold, for a minute at most.
+
+    Args:
+        connection: In autocommit mode.
+        statement: The statement.
+        patience: Gives the seconds to wait; asked again and again.
 
     SQLite's own busy handler sleeps up to a tenth of a second between tries, in which a store that others write all the
     time passes by many a free moment; and switching to the write-ahead log does not ask it at all.
@@ -148,7 +156,7 @@ def execute_patiently(connection: sqlite3.Connection, statement: str) -> None:
         except sqlite3.OperationalError as error:
             # With a suffix while another process recovers the log that a killed one left.
             waited = time.monotonic() - began
-            if not error.sqlite_errorname.startswith("SQLITE_BUSY") or waited > BUSY_SECONDS:
+            if not error.sqlite_errorname.startswith("SQLITE_BUSY") or waited > patience():
                 raise
         else:
             return

@@ -22,7 +22,7 @@ from ..storage.endings import each_of
 from .sqlite_addition import add
 from .sqlite_checkpoint import LogMover
 from .sqlite_connection import connect, connect_here, in_thread_of, wait_in_own_way
-from .sqlite_schema import execute_patiently, translate
+from .sqlite_schema import BUSY_SECONDS, execute_patiently, translate
 from .sqlite_transaction import Claim, Transaction, Work, count_due
 
 logger = logging.getLogger("omniq")
@@ -35,6 +35,8 @@ _OPS_PER_TRANSACTION = 10_000
 """Bounds how long other processes wait for the write lock."""
 _YIELD_SECONDS = 0.001
 """So long a lone caller may go on writing before the loop gets its turn, which takes a tenth of such a write."""
+_LAST_SECONDS = 5.0
+"""So long a lock that others hold is waited for once the store is being closed."""
 
 _T = TypeVar("_T")
 
@@ -72,6 +74,7 @@ class SQLiteWriter:
         self._turn_is_taken = False
         self._yields_at = 0.0
         self._idle = asyncio.Event()
+        self._patience = BUSY_SECONDS
 
     async def open(self) -> None:
         """Connect; on an error, `close` it.
@@ -87,7 +90,8 @@ class SQLiteWriter:
         self._idle.set()
 
     async def finish(self) -> None:
-        """Wait until everything that was asked for is done."""
+        """Wait until everything that was asked for is done; for a lock that others hold, some seconds at most."""
+        self._patience = _LAST_SECONDS
         await self._idle.wait()
 
     async def close(self) -> None:
@@ -236,8 +240,12 @@ class SQLiteWriter:
 
     def _commit(self, connection: sqlite3.Connection, requests: list[Request]) -> list[Any]:
         """One transaction for all requests; runs in the writer's thread. An outcome or an error for each."""
+
+        def begin() -> None:
+            execute_patiently(connection, "BEGIN IMMEDIATE", lambda: self._patience)
+
         try:
-            return self._transact(connection, requests, lambda: execute_patiently(connection, "BEGIN IMMEDIATE"))
+            return self._transact(connection, requests, begin)
         except Exception as error:  # noqa: BLE001 -- each caller gets it as his own exception
             if len(requests) > 1 and not isinstance(error, sqlite3.OperationalError):
                 # One caller's bad value must not fail the others.

@@ -47,6 +47,10 @@ class Breaker:
         url: The store, for messages; passwords masked.
         clock: Seconds, monotonic.
         chance: Gives numbers from 0 to 1, for the jitter.
+
+    Attributes:
+        hurries: No call is repeated: whoever makes them is being closed, and need not wait longer for a store that does
+            not answer.
     """
 
     def __init__(
@@ -64,6 +68,7 @@ class Breaker:
         self._trying = False
         self._waiting: list[asyncio.Future[None]] = []
         self._last: StoreUnavailableError | None = None
+        self.hurries = False
 
     @property
     def is_open(self) -> bool:
@@ -130,7 +135,7 @@ class Breaker:
                 value = await operation()
             except StoreUnavailableError as error:
                 self.failed(error)
-                if self._failures >= TRIES or (error.sent and not repeat):
+                if self._failures >= TRIES or self.hurries or (error.sent and not repeat):
                     raise
             except BaseException as error:
                 if isinstance(error, asyncio.CancelledError):
