@@ -26,7 +26,7 @@ from .pools import Workers, make_pool
 from .queue_manager import QueueManager, Stats
 from .registry import DEFAULT, Registered, Registry
 from .sending import send
-from .storage.endings import Ending, each_of
+from .storage.endings import Ending, all_of, each_of
 from .storage.results import StoredOutcome
 from .tasks import TaskFunction, register
 
@@ -136,7 +136,8 @@ class AsyncOmniQ(Displayed):
     async def _stop_pools(self) -> None:
         while pools := tuple(self._pools):
             try:
-                await each_of(*(pool.stop for pool in pools))
+                # At once: what one takes no more, another one must not, and each may take its grace.
+                await all_of(*(pool.stop for pool in pools))
             finally:
                 for pool in pools:
                     self.forget_pool(pool)

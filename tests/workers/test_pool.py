@@ -7,16 +7,20 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from omniq import AsyncOmniQ, OptionError, StoreError, TaskFailed, TaskStatus, WorkerType
 from omniq.backends.memory import MemoryDriver
+from omniq.backends.sqlite import SQLiteDriver
 from omniq.errors import NotOpenError, StoreUnavailableError, ValueTooLargeError
 from omniq.models.record import Insert, Replace
 from omniq.models.result import RESULT
 from omniq.models.task import TASK
+from omniq.workers import heartbeat as heartbeat_module
+from omniq.workers import pool as pool_module
 
 KINDS = [WorkerType.ASYNC, WorkerType.THREAD_POOL]
 
@@ -468,6 +472,82 @@ async def test_pool_that_fails_to_stop_keeps_neither_its_heartbeat_nor_the_other
     with pytest.raises(StoreError, match="it is broken"):
         await app.close()
     assert (app.is_closed, app.is_open) == (True, False)
+    assert heartbeats() == []
+
+
+async def test_closing_app_stops_all_of_its_workers_at_once(
+    app: AsyncOmniQ, make_app: Any, until: Any, gate: Gate
+) -> None:
+    @app.task(queue="b")
+    async def late() -> None: ...
+
+    await app.task(queue="a")(hold_async).enqueue()
+    for queue in ("a", "b"):
+        await app.workers(queues=[queue]).start()
+    await until(lambda: gate.inside)
+    closing = asyncio.create_task(app.close())
+    await until(lambda: all(pool._claiming.done() for pool in app._pools))
+    handle = await late.enqueue()
+    gate.open.set()
+    await closing
+    assert (await make_app().get_task(handle.id)).status == TaskStatus.PENDING
+
+
+async def test_stop_breaks_off_what_a_store_does_not_answer(
+    sqlite_url: str,
+    until: Any,
+    gate: Gate,
+    heartbeats: Callable[[], Any],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(pool_module, "_PARTING_SECONDS", 0.2)
+    monkeypatch.setattr(heartbeat_module, "_LAST_SECONDS", 0.2)
+    silent = asyncio.Event()
+
+    def perhaps(method: str) -> None:
+        call = getattr(SQLiteDriver, method)
+
+        async def called(driver: SQLiteDriver, *args: Any, **kwargs: Any) -> Any:
+            if silent.is_set():
+                await asyncio.get_running_loop().create_future()
+            return await call(driver, *args, **kwargs)
+
+        monkeypatch.setattr(SQLiteDriver, method, called)
+
+    for method in ("claim", "write", "get", "next_due"):
+        perhaps(method)
+    async with AsyncOmniQ(sqlite_url, lease=2, poll_interval=0.05) as app:
+        ended = await app.task(hold_async).enqueue()
+        pool = await app.workers().start()
+        await until(lambda: gate.inside)
+        silent.set()
+        gate.open.set()
+        await until(lambda: not pool._running)
+        async with asyncio.timeout(30):
+            await pool.stop(grace=0.2)
+        assert heartbeats() == []
+        silent.clear()
+        assert await ended.status() is TaskStatus.RUNNING, "until its lease ends"
+    (lost,) = (each for each in caplog.messages if "ends before" in each)
+    assert "what came of 1 tasks could be written: the store does not answer" in lost
+    assert "Traceback" not in caplog.text
+
+
+async def test_workers_end_while_their_tasks_have_taken_the_loop_s_own_threads(
+    app: AsyncOmniQ, gate: Gate, until: Any, heartbeats: Callable[[], Any]
+) -> None:
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+
+    @app.task
+    async def block() -> None:
+        await asyncio.to_thread(hold)
+
+    await block.enqueue()
+    pool = await app.workers().start()
+    await until(lambda: gate.inside)
+    async with asyncio.timeout(30):
+        await pool.stop(grace=0)
     assert heartbeats() == []
 
 

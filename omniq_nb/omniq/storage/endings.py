@@ -98,3 +98,15 @@ async def each_of(*steps: Callable[[], Awaitable[object]]) -> None:
     async with AsyncExitStack() as left:
         for step in reversed(steps):
             left.push_async_callback(step)
+
+
+async def all_of(*steps: Callable[[], Awaitable[object]]) -> None:
+    """Take all of the steps side by side, to the end also when one fails.
+
+    Raises:
+        BaseException: What the first of those that failed raised.
+    """
+    outcomes = await asyncio.gather(*(step() for step in steps), return_exceptions=True)
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException):
+            raise outcome

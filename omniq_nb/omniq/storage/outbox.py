@@ -16,6 +16,8 @@ logger = logging.getLogger("omniq")
 NOTED_SECONDS = 0.05
 """An event that may wait goes out with the next write, or alone after this time."""
 _AGAIN_SECONDS = 1.0
+_LAST_SECONDS = 10.0
+"""So long the end waits for a store that does not answer."""
 _KEPT = 100_000
 """Events of an outage that are kept at most: some 30 MB."""
 
@@ -88,28 +90,26 @@ class Outbox:
         """Begin, also once more after `close`."""
         self._is_closed = False
 
-    async def rest(self) -> None:
-        """Try no more by itself, since the store is about to be opened anew; what waits goes out with what comes."""
-        if self._writing:
-            await asyncio.wait(self._writing)
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
     async def close(self) -> None:
         """Write the events that wait, before their store is closed; those that can't be written are lost.
 
         What they tell of is done all the same: it would not help its caller if closing failed.
         """
-        await self.rest()
         self._is_closed = True
-        if events := self.take():
-            try:
-                await self.driver.write([Append(events)])
-            except NotOpenError:
-                _tell_of_loss(len(events), "their store could not be opened")
-            except StoreError as error:
-                _tell_of_loss(len(events), error)
+        events = self.take()
+        try:
+            async with asyncio.timeout(_LAST_SECONDS):
+                if events:
+                    await self.driver.write([Append(events)])
+                    events = ()
+                if self._writing:
+                    await asyncio.wait(self._writing)
+        except TimeoutError:
+            _tell_of_loss(len(events), "their store does not answer")
+        except NotOpenError:
+            _tell_of_loss(len(events), "their store could not be opened")
+        except StoreError as error:
+            _tell_of_loss(len(events), error)
 
     async def flush_patiently(self) -> None:
         """Write the events that wait; where their store is away, later."""
@@ -130,7 +130,8 @@ class Outbox:
 
 
 def _tell_of_loss(number: int, reason: object) -> None:
-    logger.error("%d events could not be written before the end, and are lost: %s", number, reason)
+    if number:
+        logger.error("%d events could not be written before the end, and are lost: %s", number, reason)
 
 
 async def write_with_event(driver: Driver, outbox: Outbox, op: Op, event: TaskEvent) -> bool:

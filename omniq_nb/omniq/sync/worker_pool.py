@@ -50,7 +50,8 @@ class SyncWorkerPool(Twin[WorkerPool]):
     def stop(self, grace: float = GRACE_SECONDS) -> None:
         """Take no more tasks, let those that run end, and hand back what has not ended after ``grace`` seconds.
 
-        What came of tasks and can't be written by then, since the store is away, is lost: they run again.
+        What came of tasks and can't be written by then, since the store is away, is lost: they run again. For a store
+        that does not answer it waits some seconds longer.
 
         What was begun goes on when the call is interrupted, and hands back at once then.
         """

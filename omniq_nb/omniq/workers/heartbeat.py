@@ -7,9 +7,12 @@ taken away, reports that the worker is there, and does the maintenance.
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
+import contextlib
 import logging
 import threading
 from collections.abc import Callable, Iterable, Set
+from typing import Any
 
 from ..clock import SECOND
 from ..core.settlement import Claimed, ClaimToken
@@ -26,6 +29,10 @@ from .outage import Outage
 logger = logging.getLogger("omniq")
 
 _BEAT, _MAINTAIN = "send heartbeats", "do the maintenance"
+_LAST_SECONDS = 3.0
+"""So long, once it is to end, it waits for an answer of its store."""
+_END_SECONDS = 10.0
+"""So long its end is waited for. Later it comes by itself: calls that get no answer fail in the end."""
 _CHECK_SECONDS = 0.25
 """How soon after a change of the store the running tasks are looked at for a cancellation, and how often at most."""
 
@@ -92,48 +99,58 @@ class Heartbeat:
         self._thread = threading.Thread(target=self._main, name=f"omniq-heartbeat-{worker}", daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
-        self._started = threading.Event()
+        self._is_ending = False
+        self._ended: concurrent.futures.Future[None] = concurrent.futures.Future()
+        self._unopened = [driver for driver in stores.all if driver is not stores.queue]
         self._taken_over: Set[ClaimToken] = frozenset()
         self.is_beating = False
 
     def start(self) -> None:
         """Start the thread."""
+        self._ended.set_running_or_notify_cancel()
         self._thread.start()
 
     async def stop(self) -> None:
-        """End the thread and wait for it, without blocking the loop."""
-        await asyncio.get_running_loop().run_in_executor(None, self._stop_and_join)
-
-    def _stop_and_join(self) -> None:
-        self._started.wait()
-        if self._loop is not None and self._stop is not None:
+        """End the thread and wait for it, without blocking the loop; not for ever, where its store does not answer."""
+        self._is_ending = True
+        if self._loop is not None and self._stop is not None:  # else it looks by itself
             try:
                 self._loop.call_soon_threadsafe(self._stop.set)
             except RuntimeError:
                 logger.debug("the heartbeat's loop has ended already")
-        self._thread.join()
+        # Not by a thread that waits for it: an executor may be full, or take no more at the interpreter's end.
+        await asyncio.wait([asyncio.wrap_future(self._ended)], timeout=_END_SECONDS)
+        if self._ended.done():
+            self._thread.join()
 
     def _main(self) -> None:
         try:
             asyncio.run(self._run())
         finally:
-            self._started.set()
+            self._ended.set_result(None)
 
     async def _run(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        self._started.set()
+        if self._is_ending:
+            self._stop.set()
         stores = self._stores
         queue = BaseTaskQueue(stores.queue, results=stores.results, events=stores.events, large=stores.large)
         registry = WorkerRegistry(stores.queue, queue.outbox)
         maintenance = Maintenance(queue, stores.results, stores.events, stores.event_retention)
-        while not self._stop.is_set():
-            try:
-                await self._beat_until_stopped(queue, registry, maintenance)
-            except Exception as error:  # noqa: BLE001 -- a worker without heartbeats would lose every lease
-                # The leases go on until they end; perhaps the store is back before.
-                self._outage.failed(_BEAT, error)
-                await self._pause(min(1.0, self._interval))
-        await queue.outbox.close()
+        try:
+            while not self._stop.is_set():
+                try:
+                    try:
+                        await self._beat_until_stopped(queue, registry, maintenance)
+                    except Exception:
+                        await stores.queue.close()
+                        raise
+                except Exception as error:  # noqa: BLE001 -- a worker without heartbeats would lose every lease
+                    # The leases go on until they end; perhaps the store is back before.
+                    self._outage.failed(_BEAT, error)
+                    await self._pause(min(1.0, self._interval))
+        finally:
+            await each_of(queue.outbox.close, *(driver.close for driver in stores.all))
 
     async def _pause(self, seconds: float) -> None:
         assert self._stop is not None
@@ -146,26 +163,39 @@ class Heartbeat:
     async def _beat_until_stopped(
         self, queue: BaseTaskQueue, registry: WorkerRegistry, maintenance: Maintenance
     ) -> None:
-        assert self._stop is not None
-        stores = self._stores
+        # Leases are in the queue's store alone: whatever becomes of the others, they must be kept.
+        await self._stores.queue.open()
+        self.is_beating = True
+        self._on_beating()
+        sweeping = asyncio.create_task(self._maintain(maintenance))
+        beats = [asyncio.create_task(self._beat(queue, registry)), asyncio.create_task(self._watch(queue))]
         try:
-            # Leases are in the queue's store alone: whatever becomes of the others, they must be kept.
-            await stores.queue.open()
-            self.is_beating = True
-            self._on_beating()
-            sweeping = asyncio.create_task(self._maintain(maintenance))
-            beats = [asyncio.create_task(self._beat(queue, registry)), asyncio.create_task(self._watch(queue))]
-            try:
-                await asyncio.gather(*beats)
-            finally:
-                for each in (*beats, sweeping):
-                    each.cancel()
-                await asyncio.gather(*beats, sweeping, return_exceptions=True)
-            await registry.leave(self._worker)
+            answers = await self._ended_soon(asyncio.gather(*beats))
         finally:
             self.is_beating = False
-            end_events = queue.outbox.close if self._stop.is_set() else queue.outbox.rest
-            await each_of(end_events, *(driver.close for driver in stores.all))
+            for each in (*beats, sweeping):
+                each.cancel()
+            await asyncio.gather(*beats, sweeping, return_exceptions=True)
+        if answers:
+            with contextlib.suppress(TimeoutError):  # who does not sign off is taken for gone after a while
+                async with asyncio.timeout(_LAST_SECONDS):
+                    await registry.leave(self._worker)
+
+    async def _ended_soon(self, beats: asyncio.Future[list[None]]) -> bool:
+        """Wait until beats end by themselves; ``False``: they did not, after the stop, for want of an answer."""
+        assert self._stop is not None
+        stopped: asyncio.Future[Any] = asyncio.ensure_future(self._stop.wait())
+        ends: list[asyncio.Future[Any]] = [beats, stopped]
+        try:
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([beats], timeout=_LAST_SECONDS)
+        finally:
+            stopped.cancel()
+        if not beats.done():
+            beats.add_done_callback(_retrieve)
+            return False
+        beats.result()
+        return True
 
     async def _beat(self, queue: BaseTaskQueue, registry: WorkerRegistry) -> None:
         assert self._stop is not None
@@ -186,13 +216,11 @@ class Heartbeat:
     async def _maintain(self, maintenance: Maintenance) -> None:
         # Beside the heartbeats, not between them: a sweep after a long absence may take longer than a lease.
         assert self._stop is not None
-        stores = self._stores
-        closed = [driver for driver in stores.all if driver is not stores.queue]
         while not self._stop.is_set():
             try:
-                while closed:
-                    await closed[-1].open()
-                    closed.pop()
+                while self._unopened:
+                    await self._unopened[-1].open()
+                    self._unopened.pop()
                 await maintenance.run_if_due(self._worker)
                 self._outage.worked(_MAINTAIN)
             except Exception as error:  # noqa: BLE001 -- the next sweep may go well, and it is logged
@@ -251,3 +279,9 @@ class Heartbeat:
     def _tell(self, lost: Iterable[Claimed]) -> None:
         for task in lost:
             self._on_lost(task)
+
+
+def _retrieve(beats: asyncio.Future[list[None]]) -> None:
+    """Look at an error that nobody waits for any more: asyncio would complain."""
+    if not beats.cancelled():
+        beats.exception()

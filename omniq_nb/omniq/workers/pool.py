@@ -39,6 +39,8 @@ logger = logging.getLogger("omniq")
 
 GRACE_SECONDS = 10.0
 _INTERRUPTED_SECONDS = 1.0
+_PARTING_SECONDS = 10.0
+"""So long after the grace a pool that is being stopped still waits for a store that does not answer."""
 _LOOK_AGAIN_SECONDS = 0.005
 _RETRY_STORE_SECONDS = 1.0
 _MOST_UNSETTLED = 1000
@@ -117,6 +119,8 @@ class WorkerPool:
         self._looks = self._last_empty_look = 0
         self._hands_over = queue.driver.capabilities.hands_over
         self._stopping = self._hurried = False
+        self._parting: asyncio.TimerHandle | None = None
+        self._parted = asyncio.Event()
         self._ending = Ending()
         self._claiming: asyncio.Task[None] | None = None
         self._heartbeat = Heartbeat(
@@ -147,7 +151,8 @@ class WorkerPool:
     async def stop(self, grace: float = GRACE_SECONDS) -> None:
         """Take no more tasks, let those that run end, and hand back what has not ended after ``grace`` seconds.
 
-        What came of tasks and can't be written by then, since the store is away, is lost: they run again.
+        What came of tasks and can't be written by then, since the store is away, is lost: they run again. For a store
+        that does not answer it waits some seconds longer.
 
         What was begun goes on when the call is interrupted, and hands back at once then.
         """
@@ -166,22 +171,33 @@ class WorkerPool:
         """Wait no longer for tasks that run, nor for a store that is away, where the pool is being stopped."""
         self._hurried = True
         self._changed.set()
+        if self._stopping:
+            self._part_soon()
+
+    def _part_soon(self) -> None:
+        if self._parting is None and not self._parted.is_set():
+            self._parting = self._loop.call_later(_PARTING_SECONDS, self._parted.set)
 
     async def _stop(self) -> None:
         if self._stopping:
             return
         self._stopping = True
         self._wake()
+        if self._hurried:
+            self._part_soon()
         try:
             # Whatever goes wrong before, the heartbeat must end: it would keep the leases for ever.
-            await each_of(self._let_end, self._finish_settling, self._queue.flush_events, self._heartbeat.stop)
+            await each_of(self._let_end, self._finish_settling, self._flush_events, self._heartbeat.stop)
         finally:
             self._executor.close()
+            self._parted.set()
+            if self._parting is not None:
+                self._parting.cancel()
 
     async def _let_end(self) -> None:
         try:
             if self._claiming is not None and not self._claiming.cancelled():
-                await self._claiming
+                await self._end(self._claiming)
             while self._running and not self._hurried:
                 self._changed.clear()
                 await self._changed.wait()
@@ -190,7 +206,24 @@ class WorkerPool:
 
     async def _finish_settling(self) -> None:
         while self._settling is not None:
-            await self._settling
+            await self._end(self._settling)
+
+    async def _flush_events(self) -> None:
+        if not self._parted.is_set():
+            await self._end(asyncio.create_task(self._queue.flush_events()))
+
+    async def _end(self, work: asyncio.Task[None]) -> None:
+        """Wait for work at the store, and break it off where that does not answer."""
+        parted = asyncio.create_task(self._parted.wait())
+        try:
+            await asyncio.wait([work, parted], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            parted.cancel()
+        if work.done():
+            work.result()
+        else:
+            work.cancel()
+            await asyncio.wait([work])
 
     async def _hand_back(self) -> None:
         for claimed, task in list(self._running.values()):
@@ -393,6 +426,13 @@ class WorkerPool:
                         "worker %s ends before what came of %d tasks could be written: %s. They run again when their "
                         "leases end", self.id, len(ended), error,
                     )  # fmt: skip
+                except asyncio.CancelledError:
+                    if self._parted.is_set():
+                        logger.error(
+                            "worker %s ends before what came of %d tasks could be written: the store does not answer. "
+                            "They run again when their leases end", self.id, len(ended) + len(self._finished),
+                        )  # fmt: skip
+                    raise
                 except Exception:
                     # Their leases end by themselves; those that have ended since must not wait for that.
                     logger.exception("what came of %d tasks could not be written", len(ended))
