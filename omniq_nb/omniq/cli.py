@@ -37,18 +37,27 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; gives the exit status: 0, or 2 with one line that says what was wrong (1: `doctor` found it)."""
+    """Run the command; gives the exit status: 0, or 2 with one line that says what was wrong.
+
+    1: `doctor` found something wrong; 130: it was interrupted.
+    """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
     options = _parser().parse_args(arguments)
     try:
         return int(_run(options.command(options)))
     except OmniQError as error:
-        print(f"omniq: {error}", file=sys.stderr)
-        return 2
+        return _complain(error)
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
     except BrokenPipeError:
         # Whoever read the output has enough. What Python would still flush goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _complain(error: OmniQError) -> int:
+    print(f"omniq: {error}", file=sys.stderr)
+    return 2
 
 
 def _run(main_coroutine: Coroutine[Any, Any, int]) -> int:
@@ -70,26 +79,32 @@ async def _worker(options: argparse.Namespace) -> int:
     stop = asyncio.Event()
     _stop_on_signals(stop)
     watching = asyncio.create_task(_stop_with_parent(options.with_parent, stop)) if options.with_parent else None
+    pool: WorkerPool | None = None
+    status = 0
     try:
-        if not await _opened(app, stop):
-            return 0
-        kind = WorkerType(options.type)
-        queues = _names([options.queues]) if options.queues else None
-        pool = await app.workers(kind, concurrency=options.concurrency, queues=queues).start()
-        _announce(pool, app.config)
-        await _until_stopped(pool, stop, drain=options.drain)
-        await pool.stop(options.grace)
-        threads_left = pool.abandoned
-        app.forget_pool(pool)
-    finally:
-        if watching is not None:
-            watching.cancel()
-        await app.close()
-    if threads_left:
+        try:
+            if not await _opened(app, stop):
+                return 0
+            kind = WorkerType(options.type)
+            queues = _names([options.queues]) if options.queues else None
+            pool = await app.workers(kind, concurrency=options.concurrency, queues=queues).start()
+            _announce(pool, app.config)
+            await _until_stopped(pool, stop, drain=options.drain)
+            await pool.stop(options.grace)
+            app.forget_pool(pool)
+        finally:
+            if watching is not None:
+                watching.cancel()
+            await app.close()
+    except OmniQError as error:
+        if pool is None or not pool.abandoned:
+            raise
+        status = _complain(error)
+    if pool.abandoned:
         # Their tasks were handed back; waiting for them at the interpreter's end could take for ever.
         sys.stderr.flush()
-        os._exit(0)
-    return 0
+        os._exit(status)
+    return status
 
 
 def _must_be_shared(url: str) -> None:
@@ -126,7 +141,8 @@ async def _opened(app: AsyncOmniQ, stop: asyncio.Event) -> bool:
     failures = 0
     while not stop.is_set():
         try:
-            await app.open()
+            if not await _opened_before(stop, app):
+                return False
         except StoreUnavailableError as error:
             outage.failed("open its store", error)
             with contextlib.suppress(TimeoutError):
@@ -136,6 +152,21 @@ async def _opened(app: AsyncOmniQ, stop: asyncio.Event) -> bool:
             outage.worked("open its store")
             return True
     return False
+
+
+async def _opened_before(stop: asyncio.Event, app: AsyncOmniQ) -> bool:
+    """Open the stores; ``False``: they did not answer before the stop, and whoever closes the app breaks that off."""
+    opening = asyncio.ensure_future(app.open())
+    stopped = asyncio.ensure_future(stop.wait())
+    waiting: list[asyncio.Future[Any]] = [opening, stopped]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        if opening.done():
+            opening.result()
+        return opening.done()
+    finally:
+        for each in waiting:
+            each.cancel()
 
 
 async def _until_stopped(pool: WorkerPool, stop: asyncio.Event, *, drain: bool) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import signal
+import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from omniq.cli import main
 
+from ..conftest import Children
 from ..servers.process import free_port
 from ..servers.redis import RedisServer
 
@@ -91,3 +95,72 @@ def test_a_missing_secret_is_a_finding_beside_the_others(
 def test_one_slash_is_too_few(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "--url", "redis:/localhost"]) == 1
     assert "no backend for 'redis:/localhost': the URL must begin with one of" in capsys.readouterr().out
+
+
+# --- interrupted ---
+
+
+@pytest.fixture
+def silent_server() -> Iterator[socket.socket]:
+    """Takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(60)
+        yield server
+
+
+def _url(server: socket.socket) -> str:
+    return f"redis://127.0.0.1:{server.getsockname()[1]}"
+
+
+def test_an_interrupt_is_no_traceback(silent_server: socket.socket, children: Children) -> None:
+    child = children.python("-m", "omniq.cli", "status", "--url", _url(silent_server), OMNIQ_SECRET="x" * 32)
+    connection, _ = silent_server.accept()
+    child.send_signal(signal.SIGINT)
+    assert child.wait(60) == 130
+    assert children.output_of(child) == ""
+    connection.close()
+
+
+def test_a_worker_told_to_stop_does_not_wait_for_stores_that_do_not_answer(
+    silent_server: socket.socket, children: Children
+) -> None:
+    child = children.worker(_url(silent_server), OMNIQ_SECRET="x" * 32)
+    connection, _ = silent_server.accept()
+    child.send_signal(signal.SIGTERM)
+    assert child.wait(60) == 0
+    assert "did not answer" not in children.output_of(child), "it waited for the time-out of the connection"
+    connection.close()
+
+
+_BLOCKS = """
+import os, signal, threading, time
+from omniq import AsyncOmniQ, StoreError, task
+from omniq.cli import main
+
+@task(max_retries=0)
+def block():
+    os.kill(os.getpid(), signal.SIGTERM)
+    threading.Event().wait()
+
+close = AsyncOmniQ.close
+
+async def close_badly(app):
+    await close(app)
+    raise StoreError(app.config.url, "it is broken")
+
+async def send():
+    async with AsyncOmniQ() as app:
+        await block.enqueue()
+
+import asyncio
+asyncio.run(send())
+AsyncOmniQ.close = close_badly
+raise SystemExit(main(["worker", "--grace", "0"]))
+"""
+
+
+def test_a_worker_that_can_not_close_its_stores_leaves_its_threads_too(sqlite_url: str, children: Children) -> None:
+    child = children.python("-c", _BLOCKS, OMNIQ_URL=sqlite_url)
+    assert child.wait(60) == 2
+    assert "omniq: the store" in children.output_of(child)
+    assert "Traceback" not in children.output_of(child)
