@@ -136,6 +136,44 @@ async def test_events_whose_store_is_closed_meanwhile_are_told_of_once_and_leave
     assert "Traceback" not in caplog.text
 
 
+async def test_events_whose_store_does_not_answer_hold_nobody_up_and_follow(
+    app: AsyncOmniQ, monkeypatch: pytest.MonkeyPatch, until: Until
+) -> None:
+    @app.task
+    async def work() -> int:
+        return 1
+
+    driver, answer = (await app._ready()).events.driver, asyncio.Event()
+    write = driver.write
+
+    async def late(ops: Any) -> list[bool]:
+        await answer.wait()
+        return await write(ops)
+
+    monkeypatch.setattr(driver, "write", late)
+    async with app.workers():
+        assert await (await work.enqueue()) == 1
+    answer.set()
+
+    async def are_there() -> bool:
+        return len(await app.events()) >= 3
+
+    await until(are_there)
+    assert sorted((await app.events(types="task.*"))["event_type"]) == [
+        "task.enqueued",
+        "task.started",
+        "task.succeeded",
+    ]
+
+
+async def test_a_worker_s_life_has_its_events_however_short_it_is(app: AsyncOmniQ) -> None:
+    for _ in range(3):
+        async with app.workers():
+            pass
+    types = (await app.events(types="worker.*"))["event_type"].to_list()
+    assert types == ["worker.started", "worker.stopped"] * (len(types) // 2)
+
+
 async def test_an_app_whose_events_have_no_store_can_be_closed_and_tells_of_them(
     app: AsyncOmniQ, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

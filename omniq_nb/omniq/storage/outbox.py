@@ -16,6 +16,8 @@ logger = logging.getLogger("omniq")
 NOTED_SECONDS = 0.05
 """An event that may wait goes out with the next write, or alone after this time."""
 _AGAIN_SECONDS = 1.0
+_PATIENCE_SECONDS = 1.0
+"""So long a caller waits for a store that does not answer."""
 _LAST_SECONDS = 10.0
 """So long the end waits for a store that does not answer."""
 _KEPT = 100_000
@@ -37,7 +39,7 @@ class Outbox:
         self._waiting: list[TaskEvent] = []
         self._timer: asyncio.TimerHandle | None = None
         self._writing: set[asyncio.Task[None]] = set()
-        self._is_away = self._is_closed = False
+        self._is_away = self._is_late = self._is_closed = False
 
     def note(self, events: Sequence[TaskEvent], loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
         """Have events written with the next settlement, or soon."""
@@ -63,13 +65,25 @@ class Outbox:
             dropped = len(self._waiting) - _KEPT
             del self._waiting[:dropped]
             logger.error("the events' store is away for too long: the %d oldest events that wait are dropped", dropped)
+        self._try_again_later()
+
+    def _try_again_later(self) -> None:
         if self._timer is None and self._waiting:
             self._timer = asyncio.get_running_loop().call_later(_AGAIN_SECONDS, self._flush_soon)
 
     async def tell(self, events: Sequence[TaskEvent]) -> None:
-        """Write events now, with those that wait; where their store is away, later."""
+        """Write events now, with those that wait; where their store is away, or does not answer, later."""
         self._waiting.extend(events)
-        await self.flush_patiently()
+        if not self._waiting:
+            return
+        if self._is_late:
+            self._try_again_later()
+            return
+        writing = self._flush_soon()
+        await asyncio.wait([writing], timeout=_PATIENCE_SECONDS)
+        self._is_late = not writing.done()
+        if writing.done():
+            writing.result()
 
     async def flush(self) -> None:
         """Write the events that wait.
@@ -81,6 +95,7 @@ class Outbox:
             return
         try:
             await self.driver.write([Append(events)])
+            self._is_late = False
         except Exception:  # not when cancelled: it may have been carried out, and no event is better than two
             self.put_back(events)
             raise
@@ -122,11 +137,14 @@ class Outbox:
                 logger.error("events are kept until their store is back: %s", error)
             self._is_away = True
 
-    def _flush_soon(self) -> None:
-        self._timer = None
+    def _flush_soon(self) -> asyncio.Task[None]:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         task = asyncio.ensure_future(self.flush_patiently())
         self._writing.add(task)
         task.add_done_callback(self._writing.discard)
+        return task
 
 
 def _tell_of_loss(number: int, reason: object) -> None:

@@ -317,8 +317,8 @@ class BaseTaskQueue(Component):
         self.outbox.note(events, asyncio.get_running_loop)
 
     async def flush_events(self) -> None:
-        """Write the events that wait; where their store is away, they wait on."""
-        await self.outbox.flush_patiently()
+        """Write the events that wait; where their store is away, or does not answer, they wait on."""
+        await self.outbox.tell(())
 
     # --- the user's side ---
 

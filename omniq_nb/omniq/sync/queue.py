@@ -157,7 +157,7 @@ class SyncTaskQueue(SyncComponent):
         self._call(self._async.note, *events)
 
     def flush_events(self) -> None:
-        """Write the events that wait; where their store is away, they wait on."""
+        """Write the events that wait; where their store is away, or does not answer, they wait on."""
         self._run(self._async.flush_events())
 
     def get(self, task_id: str) -> Task:

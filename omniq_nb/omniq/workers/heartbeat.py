@@ -150,7 +150,15 @@ class Heartbeat:
                     self._outage.failed(_BEAT, error)
                     await self._pause(min(1.0, self._interval))
         finally:
-            await each_of(queue.outbox.close, *(driver.close for driver in stores.all))
+            await each_of(lambda: self._end_events(queue), *(driver.close for driver in stores.all))
+
+    async def _end_events(self, queue: BaseTaskQueue) -> None:
+        if (events := self._stores.events) in self._unopened:
+            # Its life was short, or their store is away.
+            with contextlib.suppress(StoreError, TimeoutError):
+                async with asyncio.timeout(_LAST_SECONDS):
+                    await events.open()
+        await queue.outbox.close()
 
     async def _pause(self, seconds: float) -> None:
         assert self._stop is not None

@@ -187,7 +187,7 @@ class WorkerPool:
             self._part_soon()
         try:
             # Whatever goes wrong before, the heartbeat must end: it would keep the leases for ever.
-            await each_of(self._let_end, self._finish_settling, self._flush_events, self._heartbeat.stop)
+            await each_of(self._let_end, self._finish_settling, self._queue.flush_events, self._heartbeat.stop)
         finally:
             self._executor.close()
             self._parted.set()
@@ -207,10 +207,6 @@ class WorkerPool:
     async def _finish_settling(self) -> None:
         while self._settling is not None:
             await self._end(self._settling)
-
-    async def _flush_events(self) -> None:
-        if not self._parted.is_set():
-            await self._end(asyncio.create_task(self._queue.flush_events()))
 
     async def _end(self, work: asyncio.Task[None]) -> None:
         """Wait for work at the store, and break it off where that does not answer."""
