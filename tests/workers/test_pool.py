@@ -575,6 +575,23 @@ def test_loop_that_ends_while_its_workers_stop_leaves_the_task_to_the_next(
     assert heartbeats() == []
 
 
+@pytest.mark.parametrize("store_url", ["memory"], indirect=True)  # another one would be left open
+def test_loop_that_ends_without_stopping_its_workers_ends_their_heartbeat(
+    store_url: str, heartbeats: Callable[[], Any]
+) -> None:
+    async def leave() -> None:
+        await AsyncOmniQ(store_url).workers().start()
+
+    async def look() -> list[Any]:
+        async with AsyncOmniQ(store_url) as app:
+            return (await app.stats()).workers
+
+    asyncio.run(leave())
+    while heartbeats():
+        time.sleep(0.05)
+    assert asyncio.run(look()) == []
+
+
 async def test_closing_the_app_stops_its_workers(app: AsyncOmniQ, make_app: Any, until: Any) -> None:
     await app.workers().start()
     await until(lambda: _workers(app))

@@ -66,6 +66,7 @@ class Heartbeat:
         info: What the worker reports of itself; called from the thread.
         on_lost: Called from the thread with each claim whose lease is gone.
         on_beating: Called from the thread when it has its connections.
+        is_orphan: Whether nobody can stop it any more; called from the thread, it ends by itself then.
         lease: Seconds.
         interval: Seconds between heartbeats.
         outage: Says that a store is away.
@@ -83,6 +84,7 @@ class Heartbeat:
         info: Callable[[], WorkerInfo],
         on_lost: Callable[[Claimed], None],
         on_beating: Callable[[], None],
+        is_orphan: Callable[[], bool],
         lease: float,
         interval: float,
         outage: Outage,
@@ -94,6 +96,7 @@ class Heartbeat:
         self._info = info
         self._on_lost = on_lost
         self._on_beating = on_beating
+        self._is_orphan = is_orphan
         self._lease = round(lease * SECOND)
         self._interval = interval
         self._thread = threading.Thread(target=self._main, name=f"omniq-heartbeat-{worker}", daemon=True)
@@ -243,6 +246,9 @@ class Heartbeat:
         assert self._stop is not None
         earlier: Set[ClaimToken] = frozenset()
         while not self._stop.is_set():
+            if self._is_orphan():
+                self._stop.set()
+                return
             running = self._running()
             await self._look_at(queue, running)
             held = {task.token for task in running}

@@ -130,6 +130,7 @@ class WorkerPool:
             info=self._info,
             on_lost=self._lost_from_thread,
             on_beating=self._wake_from_thread,
+            is_orphan=self._is_orphan,
             lease=self._settings.lease,
             interval=self._settings.heartbeat,
             outage=self._outage,
@@ -487,6 +488,9 @@ class WorkerPool:
         # dict to the second, so in this order none is missed.
         held = {token: claimed for token, (claimed, _) in self._running.copy().items()}
         return list((held | self._unsettled.copy()).values())
+
+    def _is_orphan(self) -> bool:
+        return self._loop.is_closed()
 
     def _wake_from_thread(self) -> None:
         if not self._loop.is_closed():
