@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
+from omniq import Config
+from omniq.notebook import children
 
 SLEEPER = "%%omniq_task\nasync def nap(seconds):\n    await asyncio.sleep(seconds)\n    return 'rested'"
 DOUBLE = "%%omniq_task\ndef double(x):\n    return 2 * x"
@@ -92,3 +96,28 @@ def test_a_command_is_carried_out_while_the_kernel_waits_for_it(notebook: Any) -
     assert said.text.strip() == "cancelled"
     replies = [message["data"]["content"] for message in said.comms if message["data"].get("method") == "custom"]
     assert {"type": "reply", "id": "c1", "ok": True, "result": None} in replies
+
+
+class Stubborn(subprocess.Popen[bytes]):
+    """A process that does not end when it is asked to."""
+
+    waits: ClassVar[list[float | None]] = []
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        command = [sys.executable, "-c", "import time; time.sleep(60)"]
+        super().__init__(command, preexec_fn=lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN))
+
+    def wait(self, timeout: float | None = None) -> int:
+        self.waits.append(timeout)
+        return super().wait(timeout)
+
+
+def test_workers_that_do_not_end_have_one_time_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(children, "_STOP_SECONDS", 0.5)
+    monkeypatch.setattr(subprocess, "Popen", Stubborn)
+    started = children.Children()
+    started._all = [children.Child(Config(), children.WorkerOptions(kind="async")) for _ in range(3)]
+    assert started.stop() == (3, 3)
+    patient = [each for each in Stubborn.waits if each != children._KILLED_SECONDS]
+    assert len(patient) == 3
+    assert sum(each or 0 for each in patient) <= 0.5

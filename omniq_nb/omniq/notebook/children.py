@@ -122,10 +122,14 @@ class Child:
         if self.is_alive:
             self._process.send_signal(signal.SIGTERM)
 
-    def end(self) -> bool:
-        """Wait until it has ended, and kill it if that takes too long; says whether it ended by itself."""
+    def end(self, give_up_at: float) -> bool:
+        """Wait until it has ended, and kill it if that takes too long; says whether it ended by itself.
+
+        Args:
+            give_up_at: How long that is, by `time.monotonic`.
+        """
         try:
-            self._process.wait(_STOP_SECONDS)
+            self._process.wait(max(give_up_at - time.monotonic(), 0))
             orderly = True
         except subprocess.TimeoutExpired:
             self._process.kill()
@@ -187,7 +191,8 @@ class Children:
         children = [child for child in self.living() if detached or not child.detached]
         for child in children:
             child.ask_to_stop()
-        killed = sum(not child.end() for child in children)
+        give_up_at = time.monotonic() + _STOP_SECONDS  # for all of them, as they were asked together
+        killed = sum(not child.end(give_up_at) for child in children)
         self._all = [child for child in self._all if child not in children]
         return len(children), killed
 
