@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from omniq.models.schedule import Schedule, ScheduleType
 from omniq.notebook.board import Board
 from omniq.notebook.progress import Progress
 from omniq.notebook.publisher import Publisher
+from omniq.notebook.source import Source
 
 Until = Callable[[Callable[[], Any]], Any]
 
@@ -330,6 +332,29 @@ async def test_a_closed_app_is_shown_as_closed(app: AsyncOmniQ, views: Views, un
     answer = pages.reply(command)
     assert answer is not None
     assert "closed" in answer["error"]
+
+
+async def test_closing_does_not_wait_for_a_store_that_does_not_answer(
+    app: AsyncOmniQ, views: Views, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = threading.Event()
+
+    async def read(*_: Any) -> Any:
+        asked.set()
+        await asyncio.get_running_loop().create_future()
+
+    board, pages = views.show()
+    await until(lambda: pages.messages)
+    monkeypatch.setattr(Source, "read", read)
+    await until(asked.is_set)
+    command = views.send(board, "page")
+    await until(lambda: views.publisher._commands)
+    await asyncio.to_thread(views.publisher.close)
+    await until(lambda: pages.shown()["app"]["closed_at"])
+    await until(lambda: not views.publisher.is_running)
+    answer = pages.reply(command)
+    assert answer is not None
+    assert "the app was closed" in answer["error"]
 
 
 async def test_a_view_that_was_closed_ends_the_thread(app: AsyncOmniQ, views: Views, until: Until) -> None:

@@ -37,6 +37,8 @@ _RETRY_AFTER = (0.5, 1.0, 2.0, 5.0)
 _SETTLED_AGAIN = 2.0
 _SMALL = 500
 _JOIN_SECONDS = 3.0
+_LAST_SECONDS = 1.0
+"""So long the thread still waits for its store once the app is closed."""
 
 
 class App(Protocol):
@@ -144,7 +146,7 @@ class Publisher:
         failures = 0
         while not self._is_done():
             try:
-                await self._publish()
+                await self._publish_until_closed()
                 failures = 0
             except OmniQError as error:
                 self._report(str(error))
@@ -166,6 +168,24 @@ class Publisher:
                 return False
             self._thread = self._loop = None
             return True
+
+    async def _publish_until_closed(self) -> None:
+        """Publish, and break it off where the app is closed while its store does not answer."""
+        publishing = asyncio.create_task(self._publish())
+        closing = asyncio.create_task(self._closing.wait())
+        try:
+            await asyncio.wait([publishing, closing], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([publishing], timeout=_LAST_SECONDS)
+        finally:
+            closing.cancel()
+        if not publishing.done():
+            with self._lock:
+                self._say_closed()
+            for each in (publishing, *self._commands):
+                each.cancel()
+            await asyncio.wait([publishing])
+        if not publishing.cancelled():
+            publishing.result()
 
     async def _publish(self) -> None:
         parts = Parts(self.app.config, self.app.registry)
@@ -284,6 +304,9 @@ class Publisher:
             result = await perform(source, board, command)
             if command.get("op") != "detail":
                 await self._refresh(source, [board], asked=True)
+        except asyncio.CancelledError:
+            board.reply(command, error="the app was closed before its store had answered")
+            raise
         except OmniQError as error:
             board.reply(command, error=str(error))
         except Exception as error:
