@@ -207,6 +207,22 @@ async def test_a_worker_that_cannot_write_results_takes_no_end_of_tasks(
     assert await group == list(range(1500))
 
 
+async def test_a_worker_that_drains_waits_for_a_store_that_is_away(
+    app: AsyncOmniQ, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @app.task
+    async def work() -> int:
+        return 1
+
+    outage = Outage(monkeypatch, (await app._ready()).queue.driver, "count")
+    outage.when = lambda _: outage.failed < 2
+    handle = await work.enqueue()
+    async with app.workers() as pool:
+        await pool.drain()
+    assert outage.failed == 2
+    assert await handle == 1
+
+
 async def test_a_worker_can_be_stopped_while_results_have_no_store(
     app: AsyncOmniQ, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, until: Until
 ) -> None:

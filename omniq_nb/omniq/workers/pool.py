@@ -18,7 +18,7 @@ import msgspec
 from ..clock import SECOND
 from ..core.retry import class_names
 from ..core.settlement import Claimed, ClaimToken, Ended, Outcome, Raised, Released, Settlement, refuse
-from ..errors import LeaseLost, NotOpenError, OptionError, StoreError, ValueTooLargeError
+from ..errors import LeaseLost, NotOpenError, OptionError, StoreError, StoreUnavailableError, ValueTooLargeError
 from ..failures import describe_error
 from ..models.event import TaskEvent
 from ..models.task import TASK, TaskStatus
@@ -50,7 +50,7 @@ would else run all there is for nothing, should it end before that store is back
 _DRAIN_POLL_SECONDS = 0.2
 _DRAIN_LOOK_SECONDS = 0.005
 
-_TAKE, _WRITE = "take tasks", "write what came of tasks"
+_TAKE, _WRITE, _COUNT = "take tasks", "write what came of tasks", "count the tasks that are left"
 
 
 class _GivenUpError(Exception):
@@ -240,7 +240,13 @@ class WorkerPool:
             await self._until_idle()
             # A task may have sent others off after the look that found nothing, and ended, here or at another worker.
             # So two looks must find nothing, and nothing have changed between them.
-            before, counts = counts, await self._counts()
+            try:
+                before, counts = counts, await self._counts()
+            except StoreUnavailableError as error:
+                self._outage.failed(_COUNT, error)
+                await asyncio.sleep(_RETRY_STORE_SECONDS)
+                continue
+            self._outage.worked(_COUNT)
             if any(state in left for _, state in counts):
                 await asyncio.sleep(_DRAIN_POLL_SECONDS)
             elif counts == before:
