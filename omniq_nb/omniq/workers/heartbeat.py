@@ -122,7 +122,11 @@ class Heartbeat:
             except RuntimeError:
                 logger.debug("the heartbeat's loop has ended already")
         # Not by a thread that waits for it: an executor may be full, or take no more at the interpreter's end.
-        await asyncio.wait([asyncio.wrap_future(self._ended)], timeout=_END_SECONDS)
+        ended = asyncio.wrap_future(self._ended)
+        try:
+            await asyncio.wait([ended], timeout=_END_SECONDS)
+        finally:
+            ended.cancel()  # should this loop be closed by then, nobody is to tell it
         if self._ended.done():
             self._thread.join()
 
