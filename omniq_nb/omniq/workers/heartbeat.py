@@ -266,7 +266,7 @@ class Heartbeat:
         with queue.driver.watch() as changes:
             while not self._stop.is_set():
                 changes.clear()
-                if not (running := self._running()):
+                if self._is_orphan() or not (running := self._running()):
                     return
                 await self._look_at(queue, running)
                 await self._pause(_CHECK_SECONDS)
