@@ -166,12 +166,15 @@ async def test_events_whose_store_does_not_answer_hold_nobody_up_and_follow(
     ]
 
 
-async def test_a_worker_s_life_has_its_events_however_short_it_is(app: AsyncOmniQ) -> None:
+async def test_a_worker_s_life_has_its_events_however_short_it_is(app: AsyncOmniQ, until: Until) -> None:
+    async def is_there() -> bool:
+        return len((await app.stats()).workers) == 1
+
     for _ in range(3):
         async with app.workers():
-            pass
+            await until(is_there)
     types = (await app.events(types="worker.*"))["event_type"].to_list()
-    assert types == ["worker.started", "worker.stopped"] * (len(types) // 2)
+    assert types == ["worker.started", "worker.stopped"] * 3
 
 
 async def test_an_app_whose_events_have_no_store_can_be_closed_and_tells_of_them(
@@ -235,7 +238,7 @@ async def test_a_worker_can_be_stopped_while_results_have_no_store(
         return 1
 
     outage = Outage(monkeypatch, (await app._ready()).results.driver, "write")
-    handle = await work.options().enqueue()
+    handle = await work.enqueue()
     async with app.workers() as pool:
         await until(lambda: outage.failed > 0)
         await pool.stop(grace=0.5)

@@ -38,7 +38,7 @@ from ..errors import NotOpenError, StoreCorruptError, StoreError, StoreUnavailab
 from ..models.event import TaskEvent
 from ..models.record import Columns, EventFilter, Filter, Op, Page, Record
 from ..storage.driver import NOT_STANDING, About, Capabilities, DriverSettings, Key, Position, Standing
-from ..storage.endings import Turns, each_of
+from ..storage.endings import each_of
 from ..storage.events import BaseEventStorage
 from ..storage.group_commit import GroupCommit
 from ..storage.queue import BaseTaskQueue
@@ -104,7 +104,6 @@ class NATSDriver(RemoteDriver):
         self._is_clone = shared is not None
         self._shared = shared or Shared()
         servers_of(url)
-        self._turns = Turns()
         self._open_store: Store | None = None
         self._closing = False
         self._commits = GroupCommit(
@@ -131,13 +130,10 @@ class NATSDriver(RemoteDriver):
 
     # --- life cycle ---
 
-    async def open(self) -> None:
-        await self._turns.open(self._connect)
-
     async def _connect(self) -> None:
         if self._open_store is not None:
             return
-        self._closing = self.breaker.hurries = False
+        self._closing = False
         self._catching_up.begin()
         self._claims.opened()
         store = Store(
@@ -156,14 +152,11 @@ class NATSDriver(RemoteDriver):
             raise
         self._open_store = store
 
-    async def close(self) -> None:
-        await self._turns.close(self._let_go)
-
     async def _let_go(self) -> None:
         store = self._open_store
         if store is None:
             return
-        self._closing = self.breaker.hurries = True
+        self._closing = True
         try:
             await each_of(self._commits.finish, self._catching_up.finish, self._claims.finish, store.close)
         finally:

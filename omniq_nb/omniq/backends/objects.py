@@ -49,7 +49,7 @@ from ..errors import (
 from ..models.event import TaskEvent
 from ..models.record import Columns, EventFilter, Filter, Op, Page, Record
 from ..storage.driver import DriverSettings, Key, Position
-from ..storage.endings import Turns, each_of
+from ..storage.endings import each_of
 from ..storage.group_commit import GroupCommit
 from ..storage.remote import RemoteDriver
 from ..storage.watch import Watcher, Watchers
@@ -86,7 +86,6 @@ class ObjectDriver(RemoteDriver, Listener):
     def __init__(self, url: str, **settings: Unpack[DriverSettings]) -> None:
         super().__init__(url, **settings)
         self.namespace, self._creates = _query_of(url)
-        self._turns = Turns()
         self._store: ObjectStore | None = None
         self._log: Log | None = None
         self._commits: GroupCommit[Request, Any] = GroupCommit(self._commit, share=_share, name="omniq-commits")
@@ -100,13 +99,9 @@ class ObjectDriver(RemoteDriver, Listener):
 
     # --- life cycle ---
 
-    async def open(self) -> None:
-        await self._turns.open(self._connect)
-
     async def _connect(self) -> None:
         if self._log is not None:
             return
-        self.breaker.hurries = False
         identity = self._identity()
         store = self.make_store()
         replica = join(identity, self)
@@ -146,14 +141,11 @@ class ObjectDriver(RemoteDriver, Listener):
         if int(version) > FORMAT:
             raise StoreTooNewError(self.url, f"its format is {int(version)}, this OmniQ knows {FORMAT}")
 
-    async def close(self) -> None:
-        await self._turns.close(self._let_go)
-
     async def _let_go(self) -> None:
         log, store = self._log, self._store
         if log is None or store is None:
             return
-        self._closing = self.breaker.hurries = True
+        self._closing = True
         try:
             await each_of(self._commits.finish, self._upkeep.finish, log.settle_down)
         finally:

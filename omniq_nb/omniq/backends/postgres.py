@@ -34,7 +34,7 @@ from ..masking import mask_url
 from ..models.event import TaskEvent
 from ..models.record import Columns, EventFilter, Filter, Insert, Op, Page, Record, Replace
 from ..storage.driver import About, Capabilities, DriverSettings, Key, Position
-from ..storage.endings import Turns, each_of
+from ..storage.endings import each_of
 from ..storage.events import BaseEventStorage
 from ..storage.group_commit import GroupCommit
 from ..storage.queue import BaseTaskQueue
@@ -112,7 +112,6 @@ class PostgresDriver(RemoteDriver):
             ping=self._learn_the_time,
         )
         self._upkeep = Upkeep(self._schema, self._execute)
-        self._turns = Turns()
         self._is_open = False
         self._commits = GroupCommit(
             self._write, share=lambda ops: len(ops) / _OPS_PER_TRANSACTION, name="omniq-postgres"
@@ -124,12 +123,8 @@ class PostgresDriver(RemoteDriver):
 
     # --- life cycle ---
 
-    async def open(self) -> None:
-        await self._turns.open(self._connect)
-
     async def _connect(self) -> None:
         if not self._is_open:
-            self.breaker.hurries = False
             await self._connections.open(self._prepare)
             self._is_open = True
 
@@ -141,14 +136,10 @@ class PostgresDriver(RemoteDriver):
         clock = self.clock if isinstance(self.clock, ServerClock) else ServerClock()
         await clock.learn(lambda: connection.fetchval(f"SELECT {self._schema}.now()"))
 
-    async def close(self) -> None:
-        await self._turns.close(self._let_go)
-
     async def _let_go(self) -> None:
         if not self._is_open:
             return
         self._is_open = False
-        self.breaker.hurries = True
         await each_of(
             self._commits.finish, self._settle_down, self._upkeep.stop, self._hints.close, self._connections.close
         )

@@ -53,7 +53,7 @@ from ..masking import mask_url
 from ..models.event import TaskEvent
 from ..models.record import Columns, EventFilter, Filter, Op, Page, Record
 from ..storage.driver import NOT_STANDING, About, Capabilities, DriverSettings, Key, Position, Standing
-from ..storage.endings import Turns, each_of
+from ..storage.endings import each_of
 from ..storage.events import BaseEventStorage
 from ..storage.group_commit import GroupCommit
 from ..storage.handed import HandedOver
@@ -117,7 +117,6 @@ class RedisDriver(RemoteDriver):
         self._place = Place(url, self.options)
         if self.clock is system_clock:
             self.clock = StoreClock()
-        self._turns = Turns()
         self._calls: Calls | None = None
         self._closing = False
         self._watchers = Watchers(self._start_listening, self._stop_listening)
@@ -125,13 +124,9 @@ class RedisDriver(RemoteDriver):
 
     # --- life cycle ---
 
-    async def open(self) -> None:
-        await self._turns.open(self._connect)
-
     async def _connect(self) -> None:
         if self._calls is not None:
             return
-        self.breaker.hurries = False
         link = Link(self._place)
         calls = Calls(link, self.clock, self.call, lambda: self.breaker.is_open)
         try:
@@ -152,14 +147,11 @@ class RedisDriver(RemoteDriver):
         )
         self._closing, self._calls = False, calls
 
-    async def close(self) -> None:
-        await self._turns.close(self._let_go)
-
     async def _let_go(self) -> None:
         calls = self._calls
         if calls is None:
             return
-        self._closing = self.breaker.hurries = True
+        self._closing = True
         try:
             await each_of(self._commits.finish, self._listener.close, calls.link.close)
         finally:

@@ -10,6 +10,7 @@ from ..errors import StoreError
 from ..masking import mask_url
 from .breaker import Breaker
 from .driver import Driver, DriverSettings
+from .endings import Turns
 
 _T = TypeVar("_T")
 
@@ -23,6 +24,29 @@ class RemoteDriver(Driver):
     def __init__(self, url: str, **settings: Unpack[DriverSettings]) -> None:
         super().__init__(url, **settings)
         self.breaker = Breaker(mask_url(url))
+        self._turns = Turns()
+
+    async def open(self) -> None:
+        await self._turns.open(self._connect_patiently)
+
+    async def close(self) -> None:
+        await self._turns.close(self._let_go_soon)
+
+    async def _connect_patiently(self) -> None:
+        self.breaker.hurries = False
+        await self._connect()
+
+    async def _let_go_soon(self) -> None:
+        self.breaker.hurries = True
+        await self._let_go()
+
+    @abc.abstractmethod
+    async def _connect(self) -> None:
+        """Connect, and create what is missing; where that is done, do nothing."""
+
+    @abc.abstractmethod
+    async def _let_go(self) -> None:
+        """Finish what was accepted, then let go of the store; where that is done, do nothing."""
 
     @abc.abstractmethod
     def translate(self, error: BaseException) -> StoreError:

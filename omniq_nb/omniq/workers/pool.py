@@ -425,16 +425,10 @@ class WorkerPool:
                 try:
                     await self._settle(self._queue.settlements(ended, self.id))
                 except _GivenUpError as error:
-                    logger.error(
-                        "worker %s ends before what came of %d tasks could be written: %s. They run again when their "
-                        "leases end", self.id, len(ended), error,
-                    )  # fmt: skip
+                    self._tell_of_loss(len(ended), error)
                 except asyncio.CancelledError:
                     if self._parted.is_set():
-                        logger.error(
-                            "worker %s ends before what came of %d tasks could be written: the store does not answer. "
-                            "They run again when their leases end", self.id, len(ended) + len(self._finished),
-                        )  # fmt: skip
+                        self._tell_of_loss(len(ended) + len(self._finished), "the store does not answer")
                     raise
                 except Exception:
                     # Their leases end by themselves; those that have ended since must not wait for that.
@@ -443,6 +437,12 @@ class WorkerPool:
             self._settling = None
             if self._hands_over and not self._running and self._hints is not None:
                 self._hints.wake()  # the sooner its claim stands again, the better
+
+    def _tell_of_loss(self, number: int, reason: object) -> None:
+        logger.error(
+            "worker %s ends before what came of %d tasks could be written: %s. They run again when their leases end",
+            self.id, number, reason,
+        )  # fmt: skip
 
     async def _settle(self, batch: list[Settlement]) -> None:
         try:
